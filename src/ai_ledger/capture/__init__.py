@@ -1,0 +1,1 @@
+"""Noticing calls: the client, the decorator, and what they share."""

@@ -1,0 +1,44 @@
+"""Reports: what a store's calls add up to, as typed results."""
+
+from __future__ import annotations
+
+from ai_ledger.errors import MissingExtra
+
+try:
+    import pydantic as _  # noqa: F401
+except ImportError as error:
+    raise MissingExtra("stats", "standard") from error
+
+from ai_ledger.stats.results import (
+    CallDetail,
+    CallPage,
+    Converted,
+    Current,
+    Figures,
+    Group,
+    Point,
+    Profile,
+    Result,
+    Summary,
+    Tokens,
+    Top,
+    Trend,
+)
+from ai_ledger.stats.stats import Stats
+
+__all__ = [
+    "CallDetail",
+    "CallPage",
+    "Converted",
+    "Current",
+    "Figures",
+    "Group",
+    "Point",
+    "Profile",
+    "Result",
+    "Stats",
+    "Summary",
+    "Tokens",
+    "Top",
+    "Trend",
+]
