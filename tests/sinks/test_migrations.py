@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from ai_ledger.errors import SchemaError, SinkUnavailable
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord, new_id, utc_now
 from ai_ledger.sinks.sql import SQLSink
-from ai_ledger.sinks.sql.engine import database_url
+from ai_ledger.sinks.sql.engine import Database, database_url
 from ai_ledger.sinks.sql.schema import REVISIONS, VERSION_TABLE, metadata
 from ai_ledger.sinks.sql.upgrade import check, upgrade
 
@@ -181,6 +182,32 @@ def together(url: str, *, create: bool) -> None:
     assert len(sink.calls(Query.build(scope=None))) == 20
     assert sink.aggregate(Query.build(scope=None))[0].totals.calls == 20
     sink.close()
+
+
+def test_the_log_of_a_new_file_is_switched_on_by_several_at_once(tmp_path: Path) -> None:
+    """
+    SQLite itself waits for no lock there: one process in fourteen was told "locked".
+    """
+    problems: list[Exception] = []
+    for number in range(60):
+        url = f"sqlite:///{tmp_path}/{number}.db"
+        barrier = threading.Barrier(6)
+
+        def start(url: str = url, barrier: threading.Barrier = barrier) -> None:
+            database = Database(url)
+            barrier.wait()
+            try:
+                database.writing(lambda connection: connection.exec_driver_sql("SELECT 1").close())
+            except Exception as problem:  # noqa: BLE001
+                problems.append(problem)
+            database.close()
+
+        threads = [threading.Thread(target=start) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert problems == []
 
 
 def test_the_users_own_tables_stay(tmp_path: Path) -> None:

@@ -328,7 +328,7 @@ def _sqlite_engine(path: Path, *, writes: bool) -> Engine:
         if not writes:
             raw.execute("PRAGMA query_only = ON")
             return
-        raw.execute("PRAGMA journal_mode = WAL").fetchall()
+        _keep_a_log(raw)
         raw.execute("PRAGMA synchronous = FULL")
         raw.execute("PRAGMA journal_size_limit = 67108864")
         # The same pages of totals change with every batch: they stay in memory, and
@@ -346,6 +346,24 @@ def _sqlite_engine(path: Path, *, writes: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _keep_a_log(raw: sqlite3.Connection) -> None:
+    """
+    Switch a file to the write-ahead log, which it then keeps.
+
+    SQLite does not wait for its locks here, whatever the time-out: processes that
+    open a new file together are told at once that it is locked.
+    """
+    end = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter
 
 
 def _server_engine(
