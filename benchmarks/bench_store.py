@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from ai_ledger.database.columns import moment_text
+from ai_ledger.database.engine import database_url
+from ai_ledger.database.upgrade import upgrade
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord, new_id
 from ai_ledger.sinks.sql import SQLSink
-from ai_ledger.sinks.sql.engine import database_url
 from ai_ledger.sinks.sql.rows import prepare
-from ai_ledger.sinks.sql.schema import moment_text
 from ai_ledger.sinks.sql.statements import Statements
-from ai_ledger.sinks.sql.upgrade import upgrade
 
 DELIVERY_TARGET = 0.6
 MONTH_TARGET = 100.0

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from ai_ledger.sinks.sql.engine import database_url
+from ai_ledger.database.engine import database_url
 
 SERVERS = {
     "postgresql": ("AI_LEDGER_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test"),

@@ -70,10 +70,12 @@ class OpenCall:
         "forgotten",
         "http_status",
         "ledgered",
+        "marks",
         "policies",
         "request",
         "request_content",
         "retries",
+        "revised",
         "secrets",
         "so_far",
         "started",
@@ -97,6 +99,10 @@ class OpenCall:
         self.admitted = 0
         """How many policies admitted the call and are owed its outcome."""
         self.policies: tuple[Policy, ...] = ()
+        self.marks: Mapping[str, str] = {}
+        """Tags that policies put on the record."""
+        self.revised: Mapping[str, Any] | None = None
+        """The body to send in place of the caller's, if a policy has changed it."""
         self.answer: Answer | None = None
         self.so_far: Callable[[], Answer] | None = None
         """Gives the answer while it comes in pieces. Must not hold on to the stream."""

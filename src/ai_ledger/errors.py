@@ -12,8 +12,19 @@ What ai-ledger raises, and when.
     │   ├── SinkUnavailable     nothing is wrong with the records: try again later
     │   └── RecordRefused       these records will be refused again: do not try them again
     ├── SchemaError             the database's tables are older or newer than this version
+    ├── EditError               an edit of the catalogue, a quota, a word or a rule was not made
+    │   ├── NotFound            there is nothing of that name (also a LookupError)
+    │   ├── AlreadyThere        there is something of that name, or one that overlaps
+    │   └── EditConflict        somebody else has changed it meanwhile: read it again
     └── CallRefused             a policy refused the call; nothing was sent
-        └── ContextMissing      a required context field was not set
+        ├── ContextMissing      a required context field was not set
+        ├── BudgetExceeded      a budget has not enough left
+        ├── BudgetUnavailable   whether a budget has enough left cannot be told
+        ├── ModelNotAllowed     this model is switched off, or not for this organisation
+        ├── QuotaExceeded       an organisation has used its share of a model
+        ├── TooSoon             the next call may be made in so many seconds
+        ├── CircuitOpen         who answers has failed too often of late
+        └── ContentBlocked      the prompt has a word that must not be sent
 
 Only `CallRefused` and its children can reach code that makes a tracked call,
 and only before anything is sent. The rest belongs to set-up, to reports, and to
@@ -21,6 +32,12 @@ the background thread, which counts and logs it instead of raising it.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
 
 
 class AILedgerError(Exception):
@@ -101,3 +118,118 @@ class CallRefused(AILedgerError):
 
 class ContextMissing(CallRefused):
     """A field named in ``Ledger(require=…, on_missing="raise")`` was not set."""
+
+
+class BudgetExceeded(CallRefused):
+    """
+    A budget has not enough left for what the call may cost.
+
+    Args:
+        budget: The budget's name.
+        scope: For whom, where there is one budget each; ``None`` for all together.
+        unit: ``tokens``, or the code of a currency.
+        limit: How much there is in the period, in units of *unit*.
+        used: How much of it is spent.
+        reserved: How much is set aside for calls in flight.
+        needed: How much this call may cost.
+        resets_at: When the next period begins, aware; ``None`` for never.
+    """
+
+    def __init__(
+        self,
+        budget: str,
+        *,
+        scope: str | None,
+        unit: str,
+        limit: Decimal,
+        used: Decimal,
+        reserved: Decimal,
+        needed: Decimal,
+        resets_at: datetime | None,
+    ) -> None:
+        self.budget = budget
+        self.scope = scope
+        self.unit = unit
+        self.limit = limit
+        self.used = used
+        self.reserved = reserved
+        self.needed = needed
+        self.resets_at = resets_at
+        whose = f" for {scope!r}" if scope is not None else ""
+        until = f"; it resets at {resets_at.isoformat()}" if resets_at is not None else ""
+        super().__init__(
+            f"budget {budget!r}{whose}: this call may take {needed:f} {unit}, and of {limit:f} "
+            f"{used:f} are used and {reserved:f} reserved{until}"
+        )
+
+
+class BudgetUnavailable(CallRefused):
+    """Whether a budget has enough left cannot be told: says why, and what to do."""
+
+
+class ModelNotAllowed(CallRefused):
+    """This model is switched off, or not for this organisation."""
+
+
+class QuotaExceeded(CallRefused):
+    """An organisation has used its share of a model."""
+
+
+class TooSoon(CallRefused):
+    """
+    The next call may be made later.
+
+    Args:
+        message: What is limited, and for whom.
+        retry_after_s: In how many seconds.
+    """
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{message}; try again in {retry_after_s:.3g} s")
+
+
+class CircuitOpen(CallRefused):
+    """
+    Who answers has failed too often of late, and is left alone for a while.
+
+    Args:
+        message: Who, and how often it failed.
+        retry_after_s: In how many seconds the next attempt is allowed.
+    """
+
+    status = "circuit_open"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{message}; try again in {retry_after_s:.3g} s")
+
+
+class ContentBlocked(CallRefused):
+    """
+    The prompt has a word that must not be sent. The text itself is not repeated.
+
+    Args:
+        rules: The ids of the words that were found.
+    """
+
+    def __init__(self, rules: tuple[int, ...]) -> None:
+        self.rules = rules
+        listed = ", ".join(map(str, rules[:10]))
+        super().__init__(f"blocked by word {listed}{', …' if len(rules) > 10 else ''}")
+
+
+class EditError(AILedgerError):
+    """An edit was not made, and nothing was written."""
+
+
+class NotFound(EditError, LookupError):
+    """There is nothing of that name."""
+
+
+class AlreadyThere(EditError):
+    """There is something of that name already, or one that overlaps."""
+
+
+class EditConflict(EditError):
+    """Somebody else has changed it meanwhile: read it again, and then edit what it is now."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -40,7 +41,7 @@ from ai_ledger.options import (
     prices_of,
     sinks_of,
 )
-from ai_ledger.policy import Policy
+from ai_ledger.policy import Policy, Revision
 from ai_ledger.pricing import PriceTable
 from ai_ledger.query import Query
 from ai_ledger.records import (
@@ -146,6 +147,7 @@ class Ledger:
             else None
         )
         self._open: dict[str, OpenCall] = {}
+        self._bound: dict[int, Policy] = {}
         self._delivery: Final = Delivery(
             self.sinks,
             folder=journal_folder(journal, self.urls, self.sinks),
@@ -156,6 +158,8 @@ class Ledger:
         )
         self._delivery.before_exit(self._finish_open_calls)
         _living.add(self)
+        for policy in self.policies:
+            self._bind(policy)
 
     # Recording
 
@@ -175,7 +179,7 @@ class Ledger:
         ask: bool = True,
     ) -> OpenCall:
         """
-        Begin a call: ask the policies, write its first line.
+        Begin a call, which `admit` or `aadmit` has to follow.
 
         Args:
             operation: What kind of call.
@@ -191,8 +195,7 @@ class Ledger:
             ask: False for a call that was made before it was noticed.
 
         Raises:
-            CallRefused: A policy refused, or required context is missing. The
-                refused call is on the books.
+            ContextMissing: Required context is missing. The refused call is on the books.
         """
         begun = CallRecord(
             id=new_id(),
@@ -213,19 +216,48 @@ class Ledger:
             tags=context.tags,
         )
         call = OpenCall(self, begun, request, secrets)
-        if request is not None and self._content == "full":
-            part = content_part(request)
-            if part is not None:
-                call.request_content = self.content_of(to_text(part), secrets)
+        self._keep_request(call)
         self._open[begun.id] = call
         if started is not None:
             call.started = started
         if ask and self.require:
             self._require(call)
         if ask and (self.policies or policies):
-            self._ask(call, (*self.policies, *policies))
-        self._delivery.begin(begun)
+            call.policies = (*self.policies, *policies)
         return call
+
+    def _keep_request(self, call: OpenCall) -> None:
+        if call.request is None or self._content != "full":
+            return
+        part = content_part(call.request)
+        if part is not None:
+            call.request_content = self.content_of(to_text(part), call.secrets)
+
+    def admit(self, call: OpenCall) -> None:
+        """
+        Ask the policies of a call, then write its first line.
+
+        Raises:
+            CallRefused: A policy refused. The refused call is on the books.
+        """
+        for policy in call.policies:
+            with self._asking(call, policy):
+                self._bind(policy)
+                self._revise(call, policy.check(call.begun, call.request))
+        self._delivery.begin(call.begun)
+
+    async def aadmit(self, call: OpenCall) -> None:
+        """`admit` for coroutines: a policy that has to wait holds nobody else up."""
+        for policy in call.policies:
+            with self._asking(call, policy):
+                self._bind(policy)
+                check = getattr(policy, "acheck", None)
+                if check is None:
+                    answer = policy.check(call.begun, call.request)
+                else:
+                    answer = await check(call.begun, call.request)
+                self._revise(call, answer)
+        self._delivery.begin(call.begun)
 
     def end_call(
         self,
@@ -248,6 +280,8 @@ class Ledger:
             record = call.begun.replace(
                 status=status, error_type=type(error).__name__ if error else None
             )
+        if call.policies:
+            record = self._review(call, record)
         if call.forgotten:
             record = forgotten(record)
         call.ledgered = record
@@ -275,15 +309,15 @@ class Ledger:
             InvalidValue: A context value of the wrong kind.
             CallRefused: A policy refused the call.
         """
-        return ManualCall(
-            self.open_call(
-                operation=operation,
-                provider=provider,
-                server_address=None,
-                request_model=checked_text("model", model),
-                context=current_context().merged(Context.of(context)),
-            )
+        call = self.open_call(
+            operation=operation,
+            provider=provider,
+            server_address=None,
+            request_model=checked_text("model", model),
+            context=current_context().merged(Context.of(context)),
         )
+        self.admit(call)
+        return ManualCall(call)
 
     def record(self, model: str | None = None, **fields: Any) -> CallRecord:
         """
@@ -331,18 +365,52 @@ class Ledger:
         self.end_call(call, "blocked", refusal)
         raise refusal
 
-    def _ask(self, call: OpenCall, policies: tuple[Policy, ...]) -> None:
-        # Known before the first is asked: those that admitted it learn of a refusal.
-        call.policies = policies
-        for policy in policies:
-            try:
-                policy.check(call.begun, call.request)
-            except CallRefused as refusal:
-                self.end_call(call, status_of(refusal), refusal)
-                raise
-            except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
-                self.note(f"policy {type(policy).__name__} broke", problem)
-            call.admitted += 1
+    @contextmanager
+    def _asking(self, call: OpenCall, policy: Policy) -> Generator[None]:
+        try:
+            yield
+        except CallRefused as refusal:
+            self.end_call(call, status_of(refusal), refusal)
+            raise
+        except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
+            self.note(f"policy {type(policy).__name__} broke", problem)
+        except BaseException as interruption:
+            # A coroutine was cancelled while the policy let it wait.
+            self.end_call(call, status_of(interruption), interruption)
+            raise
+        call.admitted += 1
+
+    def _bind(self, policy: Policy) -> None:
+        """Make a policy known to this ledger, once; a client's policies are not known before."""
+        if id(policy) in self._bound:
+            return
+        bind = getattr(policy, "bind", None)
+        if bind is not None:
+            bind(self)
+        # Kept, so that no other object ever has this id.
+        self._bound[id(policy)] = policy
+
+    def _revise(self, call: OpenCall, revision: object) -> None:
+        if not isinstance(revision, Revision):
+            return
+        if revision.marks:
+            call.marks = {**call.marks, **revision.marks}
+        if revision.request is not None:
+            call.request = call.revised = revision.request
+            self._keep_request(call)
+
+    def _review(self, call: OpenCall, record: CallRecord) -> CallRecord:
+        """*record* with the marks that policies put on it."""
+        marks = dict(call.marks)
+        answer = call.answer.content if call.answer is not None else None
+        for policy in call.policies[: call.admitted]:
+            review = getattr(policy, "review", None)
+            if review is not None:
+                try:
+                    marks.update(review(record, answer) or {})
+                except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
+                    self.note(f"policy {type(policy).__name__} broke", problem)
+        return record.replace(tags={**record.tags, **marks}) if marks else record
 
     def _settle(self, call: OpenCall, record: CallRecord) -> None:
         for policy in call.policies[: call.admitted]:

@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
+
+import msgspec
 
 from ai_ledger.records import CallRecord
+
+MARK_PREFIX: Final = "ai_ledger."
+"""How the names of tags begin that policies put on records; nobody else's may."""
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a policy changes about a call that it admits.
+
+    Args:
+        request: The body to send in place of the one that was given, whole;
+            ``None`` leaves it. The caller's own objects are never touched.
+        marks: Tags for the record; their names begin with `MARK_PREFIX`.
+    """
+
+    request: Mapping[str, Any] | None = None
+    marks: Mapping[str, str] = {}
 
 
 @runtime_checkable
@@ -17,9 +36,23 @@ class Policy(Protocol):
     admitted it is told the outcome exactly once, also when a later one refused.
     A policy that breaks (raises anything but `CallRefused`) is logged, counted,
     and passed over: one that is to refuse when in doubt does so itself.
+
+    Beside the two methods below a policy may have:
+
+    ``bind(ledger)``
+        Called once before the first call, with each ledger it is used with.
+    ``async acheck(call, request)``
+        Awaited in place of ``check`` by asynchronous clients, so that waiting
+        holds nobody else up.
+    ``review(record, answer) -> Mapping[str, str] | None``
+        Shown the outcome and the answer's text before they are on the books, if it
+        admitted the call; what it returns are marks, as in `Revision`.
+    ``reads_only = True``
+        A promise not to change the body it is shown. When all policies make it,
+        no copy of the body is made for them.
     """
 
-    def check(self, call: CallRecord, request: Mapping[str, Any] | None) -> None:
+    def check(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
         """
         Admit *call* by returning, in the caller's thread, before anything is sent.
 
@@ -27,6 +60,9 @@ class Policy(Protocol):
             call: The call as far as it is known: who, why, which model.
                 Its ``id`` is that of the record to come.
             request: The body to be sent, not to be changed; ``None`` when unknown.
+
+        Returns:
+            What to change about it; ``None`` for nothing.
 
         Raises:
             CallRefused: The call must not be made. It is recorded with the

@@ -139,7 +139,7 @@ def postgres_url() -> Iterator[Callable[[], str]]:
     made: list[str] = []
 
     def make() -> str:
-        from ai_ledger.sinks.sql.upgrade import upgrade
+        from ai_ledger.database.upgrade import upgrade
 
         name = f"faults_{uuid.uuid4().hex[:12]}"
         _on_server(f"CREATE DATABASE {name}")

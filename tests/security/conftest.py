@@ -26,7 +26,7 @@ def store(
     """An empty store of each kind, shared by the tests of a file."""
     folder: Path = tmp_path_factory.mktemp("store")
     if request.param in ("postgresql", "mariadb"):
-        from ai_ledger.sinks.sql.upgrade import upgrade
+        from ai_ledger.database.upgrade import upgrade
 
         with fresh_database(request.param) as url:
             upgrade(url)

@@ -189,7 +189,7 @@ def test_configuration_errors_name_the_cause(tmp_path: Path) -> None:
     """
     Making a store through a link says which file is at fault.
     """
-    from ai_ledger.sinks.sql.files import make_private
+    from ai_ledger.database.files import make_private
 
     link(tmp_path / "ledger.db", tmp_path / "elsewhere")
 

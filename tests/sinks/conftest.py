@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.databases import empty, fresh_database
 
-from ai_ledger.sinks.sql.upgrade import upgrade
+from ai_ledger.database.upgrade import upgrade
 
 
 @pytest.fixture(scope="session")

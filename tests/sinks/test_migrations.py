@@ -12,13 +12,14 @@ import pytest
 import sqlalchemy as sa
 from tests.databases import fresh_database
 
+from ai_ledger.database.columns import metadata
+from ai_ledger.database.engine import Database, database_url
+from ai_ledger.database.tables import REVISIONS, VERSION_TABLE
+from ai_ledger.database.upgrade import check, upgrade
 from ai_ledger.errors import SchemaError, SinkUnavailable
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord, new_id, utc_now
 from ai_ledger.sinks.sql import SQLSink
-from ai_ledger.sinks.sql.engine import Database, database_url
-from ai_ledger.sinks.sql.schema import REVISIONS, VERSION_TABLE, metadata
-from ai_ledger.sinks.sql.upgrade import check, upgrade
 
 SERVERS = [
     pytest.param("postgresql", marks=pytest.mark.postgres),
@@ -58,7 +59,7 @@ def test_revisions() -> None:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    import ai_ledger.sinks.sql as package
+    import ai_ledger.database as package
 
     config = Config()
     config.set_main_option("script_location", str(Path(package.__path__[0], "migrations")))
@@ -148,7 +149,7 @@ START = """
 import sys
 from ai_ledger.records import CallRecord, new_id, utc_now
 from ai_ledger.sinks.sql import SQLSink
-from ai_ledger.sinks.sql.upgrade import upgrade
+from ai_ledger.database.upgrade import upgrade
 
 url, create = sys.argv[1:]
 if create == "True":
@@ -198,7 +199,7 @@ def test_the_log_of_a_new_file_is_switched_on_by_several_at_once(tmp_path: Path)
             barrier.wait()
             try:
                 database.writing(lambda connection: connection.exec_driver_sql("SELECT 1").close())
-            except Exception as problem:  # noqa: BLE001
+            except Exception as problem:
                 problems.append(problem)
             database.close()
 

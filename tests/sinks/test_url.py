@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ai_ledger import ConfigurationError, MissingExtra, open_sink
+from ai_ledger.database.address import to_type
 from ai_ledger.secrets import scrub
-from ai_ledger.sinks.sql.address import to_type
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,8 @@ def _request(request: Any) -> Any:
         observation = tracking_of(self).observe(self, options, stream=stream)
         if observation is None:
             return request(self, cast_to, options, *args, **kwargs)
+        observation.admit(options, stream=stream)
+        options = observation.sent or options
         token = observing.set(observation)
         try:
             try:
@@ -221,6 +223,8 @@ def _async_request(request: Any) -> Any:
         observation = tracking_of(self).observe(self, options, stream=stream)
         if observation is None:
             return await request(self, cast_to, options, *args, **kwargs)
+        await observation.aadmit(options, stream=stream)
+        options = observation.sent or options
         token = observing.set(observation)
         try:
             try:

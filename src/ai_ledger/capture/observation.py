@@ -102,10 +102,10 @@ class Tracking:
 
     def observe(self, client: Any, options: Any, *, stream: bool) -> Observation | None:
         """
-        Begin to watch a request; ``None`` when it is none of ours.
+        Begin to watch a request, to be admitted next; ``None`` when it is none of ours.
 
         Raises:
-            CallRefused: A policy refused it. Nothing else is ever raised.
+            ContextMissing: What the ledger requires was not set. Nothing else is ever raised.
         """
         outer = observing.get()
         if outer is not None and outer.client is client:
@@ -134,7 +134,10 @@ class Tracking:
             body = {}
         if options.extra_json:
             body = {**body, **options.extra_json}
-        if ledger.policies or self.policies:
+        if any(
+            not getattr(policy, "reads_only", False)
+            for policy in (*ledger.policies, *self.policies)
+        ):
             # Policies see what will be sent, and cannot change it.
             body = cast("Mapping[str, Any]", _copied(body))
         host, provider = self.server(client)
@@ -151,9 +154,7 @@ class Tracking:
             secrets=(key,) if isinstance(key, str) else (),
             policies=self.policies,
         )
-        observation = Observation(ledger, client, call, path_of(options.url))
-        observation.guard(observation.ask_for_usage, options, body, stream)
-        return observation
+        return Observation(ledger, client, call, path_of(options.url))
 
 
 # What the classes that an SDK answers with are, so that each is looked at once.
@@ -184,8 +185,10 @@ class Observation:
         self._ledger = ledger
         self.client = client
         self.call = call
-        self.options: Any = None
+        self.sent: Any = None
         """What to send in place of the caller's options, which are never changed."""
+        self.options: Any = None
+        """The same, with the request for usage that the caller did not make."""
         self._path = path
         self._response: Any = None
         self._assembly: Assembly | None = None
@@ -194,11 +197,40 @@ class Observation:
 
     # Before
 
-    def ask_for_usage(self, options: Any, body: Mapping[str, Any], stream: bool) -> None:
+    def admit(self, options: Any, *, stream: bool) -> None:
+        """
+        Ask the policies, then make ready what is to be sent: `options`, if not the caller's.
+
+        Raises:
+            CallRefused: A policy refused the call. Nothing else is ever raised.
+        """
+        self.guard(self._ledger.admit, self.call)
+        self.guard(self._make_ready, options, stream)
+
+    async def aadmit(self, options: Any, *, stream: bool) -> None:
+        """`admit` for coroutines."""
+        try:
+            await self._ledger.aadmit(self.call)
+        except CallRefused:
+            raise
+        except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
+            self._ledger.note("a call could not be read in full", problem)
+        self.guard(self._make_ready, options, stream)
+
+    def _make_ready(self, options: Any, stream: bool) -> None:
+        revised = self.call.revised
+        if revised is not None:
+            options = copy.copy(options)
+            options.json_data = dict(revised)
+            options.extra_json = None
+            self.sent = options
+        self._ask_for_usage(options, stream)
+
+    def _ask_for_usage(self, options: Any, stream: bool) -> None:
         """Ask for usage in a stream, unless the caller said yes or no himself."""
         if not stream or self._path not in USAGE_ON_REQUEST:
             return
-        given = body.get("stream_options")
+        given = (self.call.request or {}).get("stream_options")
         if isinstance(given, Mapping) and "include_usage" in given:
             return
         if str(self.client.base_url) in _refusers or self._is_streamed_by_hand(options):
@@ -384,5 +416,7 @@ class Observation:
         """Take a *step* of bookkeeping that must not disturb the call if it fails."""
         try:
             step(*args)
+        except CallRefused:
+            raise
         except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
             self._ledger.note("a call could not be read in full", problem)

@@ -81,7 +81,7 @@ def init_command(url: str, prices_file: Path) -> None:
 def _make(url: str) -> None:
     path = local_path(url)
     if url.startswith("sqlite") and path is not None:
-        from ai_ledger.sinks.sql.upgrade import check, upgrade
+        from ai_ledger.database.upgrade import check, upgrade
 
         there = check(url) != "none"
         if not there:
@@ -101,8 +101,8 @@ def _is_database(url: str) -> bool:
 
 
 def _safe(url: str) -> str:
+    from ai_ledger.database.address import to_type
     from ai_ledger.secrets import scrub
-    from ai_ledger.sinks.sql.address import to_type
 
     return render.clean(to_type(url) if _is_database(url) else scrub(url))
 
@@ -204,7 +204,7 @@ def upgrade_command(url: str) -> None:
     Example:
       ai-ledger db upgrade --url postgresql://ledger@db/ai
     """
-    from ai_ledger.sinks.sql.upgrade import upgrade
+    from ai_ledger.database.upgrade import upgrade
 
     version = upgrade(_database(url))
     click.echo(f"the tables are those of this version ({version})")
@@ -227,7 +227,7 @@ def check_command(url: str, totals: bool, as_json: bool) -> None:
     With --json: {"tables": …, "wrong_totals": …}. Exit code 1 when the tables
     are older, newer or missing, or totals are wrong; 3 when the database is away.
     """
-    from ai_ledger.sinks.sql.upgrade import check
+    from ai_ledger.database.upgrade import check
 
     state = check(_database(url))
     if state == "none":

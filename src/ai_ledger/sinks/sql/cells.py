@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from ai_ledger.database.tables.calls import TOTAL_NUMBERS, key_of
 from ai_ledger.records import STATUSES, TOKEN_FIELDS
-from ai_ledger.sinks.sql.schema import TOTAL_NUMBERS, key_of
 
 OVERALL: Final = "all"
 # Most models come from one provider and serve one operation, so these are summed

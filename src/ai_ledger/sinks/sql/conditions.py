@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement
 
+from ai_ledger.database.tables.calls import records, tags
 from ai_ledger.errors import InvalidValue
 from ai_ledger.query import (
     BOOLEAN_FIELDS,
@@ -22,7 +23,6 @@ from ai_ledger.query import (
     Query,
     field_name,
 )
-from ai_ledger.sinks.sql.schema import records, tags
 
 _MAX_INT: Final = 2**63 - 1
 _INTEGERS: Final = frozenset(NUMBER_FIELDS) - {"duration_ms", "time_to_first_token_ms", "cost"}

@@ -12,6 +12,8 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Connection
 
 from ai_ledger.bounds import label
+from ai_ledger.database.engine import Database
+from ai_ledger.database.tables.calls import contents, corrections, records, tags
 from ai_ledger.errors import InvalidValue
 from ai_ledger.money import from_nano
 from ai_ledger.query import GROUP_FIELDS, Query, field_name
@@ -19,10 +21,8 @@ from ai_ledger.records import CallRecord
 from ai_ledger.sinks.base import CostChange
 from ai_ledger.sinks.scan import MAX_LIMIT, check_page
 from ai_ledger.sinks.sql.conditions import column_of, conditions
-from ai_ledger.sinks.sql.engine import Database
 from ai_ledger.sinks.sql.rows import record_of
 from ai_ledger.sinks.sql.rowsums import sums_of_rows
-from ai_ledger.sinks.sql.schema import contents, corrections, records, tags
 from ai_ledger.sinks.sql.totals import Answer, plan, sums_of_totals
 from ai_ledger.totals import Group
 

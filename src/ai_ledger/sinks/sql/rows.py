@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 from msgspec.structs import astuple
 
 from ai_ledger.bounds import cut, label, storable
+from ai_ledger.database.columns import MAX_CURRENCY, MAX_LABEL
+from ai_ledger.database.tables.calls import RECORD_COLUMNS
 from ai_ledger.errors import InvalidValue, RecordRefused
 from ai_ledger.money import from_nano, to_nano
 from ai_ledger.records import (
@@ -20,7 +22,6 @@ from ai_ledger.records import (
     USAGE_SOURCES,
     CallRecord,
 )
-from ai_ledger.sinks.sql.schema import MAX_CURRENCY, MAX_LABEL, RECORD_COLUMNS
 from ai_ledger.totals import duration_bucket
 
 # An account of four megabytes is more than the ledger lets through.

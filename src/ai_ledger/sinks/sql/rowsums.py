@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Connection
 
+from ai_ledger.database.tables.calls import records, tags
 from ai_ledger.query import TAG_PREFIX, Query
 from ai_ledger.records import STATUSES, TOKEN_FIELDS
 from ai_ledger.sinks.sql.conditions import conditions, within
-from ai_ledger.sinks.sql.schema import records, tags
 from ai_ledger.sinks.sql.totals import Answer
 
 Part = tuple[datetime | None, datetime | None, int]

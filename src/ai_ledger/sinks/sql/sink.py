@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ai_ledger.database.address import refuse_unclear, without_password
 from ai_ledger.errors import ConfigurationError, SchemaError, SinkUnavailable
 from ai_ledger.loading import loading
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.base import CostChange
-from ai_ledger.sinks.sql.address import refuse_unclear, without_password
 from ai_ledger.totals import Group
 
 if TYPE_CHECKING:
-    from ai_ledger.sinks.sql.engine import Database
+    from ai_ledger.database.engine import Database
     from ai_ledger.sinks.sql.reader import Reader
     from ai_ledger.sinks.sql.writer import Writer
 
@@ -145,15 +145,20 @@ class SQLSink:
             return parts
         # In the delivery thread, while the program may fork.
         with loading:
-            from ai_ledger.sinks.sql.engine import Database
+            from ai_ledger.database.engine import Database
+            from ai_ledger.database.upgrade import make_ready
+            from ai_ledger.sinks.sql.cells import shortened
             from ai_ledger.sinks.sql.reader import Reader
-            from ai_ledger.sinks.sql.upgrade import make_ready
             from ai_ledger.sinks.sql.writer import Writer
 
         with self._lock:
             if self._parts is None:
                 with loading:  # the driver
-                    database = Database(self.url, timeout_s=self._timeout_s)
+                    database = Database(
+                        self.url,
+                        timeout_s=self._timeout_s,
+                        functions={"ai_ledger_shortened": shortened},
+                    )
                 try:
                     make_ready(database)
                 except BaseException:

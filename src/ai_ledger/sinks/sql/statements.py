@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
-from ai_ledger.sinks.sql import schema
+from ai_ledger.database.tables import calls as schema
 from ai_ledger.sinks.sql.cells import Key, Sums, shortened
 
 # Durations grow by some words with each batch; from this many characters on they

@@ -12,11 +12,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ai_ledger.database.tables.calls import TOTAL_NUMBERS, key_of, totals, value_of_key
 from ai_ledger.query import AnyOf, Query
 from ai_ledger.records import STATUSES
 from ai_ledger.sinks.sql.cells import DIMENSIONS, GRAINS, OVERALL, durations_of
 from ai_ledger.sinks.sql.conditions import MAX_VALUES
-from ai_ledger.sinks.sql.schema import TOTAL_NUMBERS, key_of, totals, value_of_key
 from ai_ledger.totals import Group, Totals
 
 _WIDTH: Final = len(TOTAL_NUMBERS)

@@ -11,6 +11,9 @@ from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
 from ai_ledger.bounds import label
+from ai_ledger.database.columns import moment_text
+from ai_ledger.database.engine import Again, Database, is_duplicate
+from ai_ledger.database.tables.calls import RECORD_COLUMNS, contents, corrections, records, tags
 from ai_ledger.errors import RecordRefused
 from ai_ledger.money import to_nano
 from ai_ledger.query import Query
@@ -19,16 +22,7 @@ from ai_ledger.sinks.base import CostChange
 from ai_ledger.sinks.scan import IDENTITY_FIELDS
 from ai_ledger.sinks.sql.cells import Cells
 from ai_ledger.sinks.sql.conditions import conditions, everything
-from ai_ledger.sinks.sql.engine import Again, Database, is_duplicate
 from ai_ledger.sinks.sql.rows import FACT_COLUMNS, Prepared, deleted, facts_of_row, prepare
-from ai_ledger.sinks.sql.schema import (
-    RECORD_COLUMNS,
-    contents,
-    corrections,
-    moment_text,
-    records,
-    tags,
-)
 from ai_ledger.sinks.sql.statements import Statements
 
 # Rows that one transaction changes at most: other writers wait no longer than that.

@@ -10,10 +10,12 @@ from typing import Literal, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ai_ledger.database.address import to_type
+from ai_ledger.database.columns import metadata
+from ai_ledger.database.engine import Database
+from ai_ledger.database.tables import REVISIONS, VERSION_TABLE
+from ai_ledger.database.tables.calls import records
 from ai_ledger.errors import SchemaError, SinkUnavailable
-from ai_ledger.sinks.sql.address import to_type
-from ai_ledger.sinks.sql.engine import Database
-from ai_ledger.sinks.sql.schema import REVISIONS, VERSION_TABLE, metadata, records
 
 SchemaState: TypeAlias = Literal["current", "older", "newer", "none"]
 

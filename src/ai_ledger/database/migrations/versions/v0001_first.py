@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from ai_ledger.sinks.sql.schema import Label, Moment, long_text
+from ai_ledger.database.columns import Label, Moment, long_text
 
 revision = "0001"
 down_revision = None

@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,10 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
+from ai_ledger.database import files
+from ai_ledger.database.address import refuse_unclear
 from ai_ledger.errors import ConfigurationError, RecordRefused, SinkUnavailable
-from ai_ledger.sinks.sql import files
-from ai_ledger.sinks.sql.address import refuse_unclear
-from ai_ledger.sinks.sql.cells import shortened
 
 T = TypeVar("T")
 
@@ -90,20 +89,29 @@ class Database:
     Args:
         url: As the user typed it.
         timeout_s: How long any one transaction may take.
+        writers: How many connections may write at the same time; SQLite always has one.
+        functions: What SQLite is taught before it writes: functions of one text, by name.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 30.0,
+        writers: int = 1,
+        functions: Mapping[str, Callable[[str], str]] | None = None,
+    ) -> None:
         self.url = database_url(url)
         self.kind = self.url.get_backend_name()
         self.timeout_s = timeout_s
         if self.kind == "sqlite":
             self.path = Path(self.url.database or "").absolute()
-            self.reader = _sqlite_engine(self.path, writes=False)
-            self.writer = _sqlite_engine(self.path, writes=True)
+            self.reader = _sqlite_engine(self.path, writes=False, functions={})
+            self.writer = _sqlite_engine(self.path, writes=True, functions=functions or {})
         else:
             options = _OPTIONS[self.kind](self.url, timeout_s)
             self.reader = _server_engine(self.url, options, "REPEATABLE READ", pool_size=4)
-            self.writer = _server_engine(self.url, options, "READ COMMITTED", pool_size=1)
+            self.writer = _server_engine(self.url, options, "READ COMMITTED", pool_size=writers)
             self._used = threading.local()
             for engine in (self.reader, self.writer):
                 event.listen(engine, "connect", self._note_use)
@@ -312,7 +320,9 @@ def _code(error: exc.DBAPIError) -> str | int | None:
     return None if state is None else str(state)
 
 
-def _sqlite_engine(path: Path, *, writes: bool) -> Engine:
+def _sqlite_engine(
+    path: Path, *, writes: bool, functions: Mapping[str, Callable[[str], str]]
+) -> Engine:
     engine = sa.create_engine(
         URL.create("sqlite+pysqlite", database=str(path)),
         poolclass=sa.QueuePool,
@@ -337,7 +347,8 @@ def _sqlite_engine(path: Path, *, writes: bool) -> Engine:
         raw.execute("PRAGMA wal_autocheckpoint = 8000").fetchall()
         # What is deleted is overwritten; see Database.sweep for what else erasing takes.
         raw.execute("PRAGMA secure_delete = ON").fetchall()
-        raw.create_function("ai_ledger_shortened", 1, shortened, deterministic=True)
+        for name, function in functions.items():
+            raw.create_function(name, 1, function, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
@@ -356,10 +367,11 @@ def _keep_a_log(raw: sqlite3.Connection) -> None:
     open a new file together are told at once that it is locked.
     """
     end = time.monotonic() + LOCK_TIMEOUT_S
-    while True:
+    switched = False
+    while not switched:
         try:
             raw.execute("PRAGMA journal_mode = WAL").fetchall()
-            return
+            switched = True
         except sqlite3.OperationalError:
             if time.monotonic() > end:
                 raise
@@ -374,7 +386,7 @@ def _server_engine(
         connect_args=connect_args,
         isolation_level=isolation_level,
         pool_size=pool_size,
-        max_overflow=0 if pool_size == 1 else 8,
+        max_overflow=0 if isolation_level == "READ COMMITTED" else 8,
         hide_parameters=True,
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from ai_ledger.sinks.sql.schema import VERSION_TABLE, metadata
+from ai_ledger.database.columns import metadata
+from ai_ledger.database.tables import VERSION_TABLE
 
 context.configure(
     connection=context.config.attributes["connection"],

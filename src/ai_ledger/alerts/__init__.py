@@ -1,0 +1,1 @@
+"""What needs a person: raised once, acknowledged or ignored, resolved."""

@@ -1,0 +1,1 @@
+"""Providers and models as rows: where they are, what they cost, whether they may be called."""

@@ -1,0 +1,1 @@
+"""The database that the ledger lives in: connections, tables, migrations."""

@@ -1,0 +1,1 @@
+"""Alembic's folder; `ai_ledger.database.upgrade` runs it."""

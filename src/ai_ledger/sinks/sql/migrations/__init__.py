@@ -1,1 +1,0 @@
-"""Alembic's folder; `ai_ledger.sinks.sql.upgrade` runs it."""

@@ -1,0 +1,1 @@
+"""What a budget counts, and for whom: pure rules over records and moments."""
