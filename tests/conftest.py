@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.databases import empty, fresh_database
+
+from ai_ledger.database.upgrade import upgrade
 
 # A busy machine is no failure of a property.
 settings.register_profile("everywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,3 +28,43 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL database with this version's tables, shared by the run."""
+    with fresh_database("postgresql") as url:
+        upgrade(url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """A MariaDB database with this version's tables, shared by the run."""
+    with fresh_database("mariadb") as url:
+        upgrade(url)
+        yield url
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.postgres),
+        pytest.param("mariadb", marks=pytest.mark.mariadb),
+    ]
+)
+def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty ledger in each database in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    url = request.getfixturevalue("postgres" if request.param == "postgresql" else "mariadb")
+    empty(url)
+    return url
+
+
+@pytest.fixture(autouse=True)
+def no_shared_databases() -> Iterator[None]:
+    """Connections of one test are none of the next one's."""
+    yield
+    if "ai_ledger.sinks.sql.shared" in sys.modules:
+        sys.modules["ai_ledger.sinks.sql.shared"].close_databases()

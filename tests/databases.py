@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from ai_ledger.database.engine import database_url
+from ai_ledger.database.tables import metadata
 
 SERVERS = {
     "postgresql": ("AI_LEDGER_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test"),
@@ -55,12 +56,6 @@ def empty(url: str) -> None:
     """Delete all rows of the ledger's tables."""
     engine = sa.create_engine(database_url(url))
     with engine.begin() as connection:
-        for table in (
-            "ai_call_records",
-            "ai_call_contents",
-            "ai_call_tags",
-            "ai_call_totals",
-            "ai_cost_corrections",
-        ):
-            connection.exec_driver_sql(f"DELETE FROM {table}")
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
     engine.dispose()

@@ -1,0 +1,65 @@
+"""One database for each URL, for what is not a record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ai_ledger import Ledger
+from ai_ledger.database.changes import changes_of, note_change
+from ai_ledger.errors import ConfigurationError
+from ai_ledger.sinks.sql.shared import close_databases, shared_database
+from ai_ledger.testing import memory_ledger
+
+
+def test_one_for_each_url(sql_url: str) -> None:
+    """
+    A ledger and its URL mean the same database, which is there after the first use.
+    """
+    with Ledger(sql_url) as ledger:
+        database = shared_database(ledger)
+        assert shared_database(sql_url) is database
+        with database.reading() as connection:
+            assert connection.execute(sa.select(sa.literal(1))).scalar() == 1
+        close_databases()
+        assert shared_database(sql_url) is not database
+
+
+def test_none() -> None:
+    """
+    What has no SQL store says so.
+    """
+    with memory_ledger() as ledger, pytest.raises(ConfigurationError, match="no SQL store"):
+        shared_database(ledger)
+
+
+def test_history(sql_url: str) -> None:
+    """
+    Edits come back newest first, and those of other things stay away.
+    """
+    database = shared_database(sql_url)
+
+    def edit(connection: sa.Connection) -> None:
+        note_change(connection, "word", "1", before=None, after={"text": "敏感"}, by="ada")
+        note_change(connection, "word", "1", before={"text": "敏感"}, after=None, by=None)
+        note_change(connection, "word", "2", before=None, after={}, by="ada")
+
+    database.writing(edit)
+    with database.reading() as connection:
+        newest, oldest = changes_of(connection, "word", "1")
+    assert (oldest.before, oldest.after, oldest.changed_by) == (None, {"text": "敏感"}, "ada")
+    assert (newest.before, newest.after, newest.changed_by) == ({"text": "敏感"}, None, None)
+
+
+def test_a_file_that_cannot_be(tmp_path: Path) -> None:
+    """
+    What did not open is not kept.
+    """
+    url = f"sqlite:///{tmp_path}/missing/ledger.db"
+    for _ in range(2):
+        with pytest.raises(Exception, match="missing"):
+            shared_database(url)
+    (tmp_path / "missing").mkdir()
+    shared_database(url)
