@@ -7,11 +7,16 @@ Importing this package loads none of them: names are looked up when first used.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from ai_ledger.policies.breaker import Breaker
 
-_MODULES: Final[dict[str, str]] = {}
+__all__: list[str] = ["Breaker"]
+
+_MODULES: Final[dict[str, str]] = {
+    "Breaker": "breaker",
+}
 
 
 def __getattr__(name: str) -> Any:
