@@ -22,6 +22,7 @@ ORDER = (
     "records",
     "bounds",
     "query",
+    "zones",
     "terms",
     "totals",
     "secrets",

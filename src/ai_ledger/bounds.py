@@ -39,6 +39,25 @@ def label(text: str) -> str:
     return f"{text[: MAX_LABEL_CHARS - 19]}...{digest}"
 
 
+def key_of(value: str | None) -> str:
+    """
+    *value* as part of a key of a table, which cannot be NULL.
+
+    Empty for none; a backslash is put before the empty text and before texts
+    that start with one.
+    """
+    if value is None:
+        return ""
+    return "\\" + value if not value or value[0] == "\\" else value
+
+
+def value_of_key(key: str) -> str | None:
+    """What `key_of` was given."""
+    if not key:
+        return None
+    return key[1:] if key[0] == "\\" else key
+
+
 def cut(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """*text* within *max_bytes* of UTF-8; what is cut is marked with its length and SHA-256."""
     # A character takes at most four bytes, so short texts need no encoding to be measured.

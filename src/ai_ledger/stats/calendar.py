@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Final, TypeAlias
-from zoneinfo import ZoneInfo
 
 from ai_ledger.errors import InvalidValue
+from ai_ledger.zones import clock, first_instant
+from ai_ledger.zones import time_zone as time_zone
 
 Edges: TypeAlias = tuple[datetime, ...]
 """Ascending instants in UTC; interval *i* runs from ``edges[i]`` to before ``edges[i + 1]``."""
 
 MAX_DAYS: Final = 3_660
 MAX_HOURS: Final = 24 * 92
-
-
-def time_zone(tz: str | tzinfo) -> tzinfo:
-    """
-    The time zone that *tz* names: ``UTC`` or a name such as ``Asia/Kolkata``.
-
-    Raises:
-        InvalidValue: This machine knows no such zone.
-    """
-    if isinstance(tz, tzinfo):
-        return tz
-    if tz == "UTC":
-        return UTC  # needs no data base of zones, which small containers lack
-    try:
-        return ZoneInfo(tz)
-    except (LookupError, ValueError, OSError, TypeError):
-        raise InvalidValue("tz", tz, "the name of a time zone, such as 'Asia/Shanghai'") from None
 
 
 def day_start(day: date, tz: tzinfo) -> datetime:
@@ -41,17 +25,7 @@ def day_start(day: date, tz: tzinfo) -> datetime:
     """
     if not 1900 <= day.year <= 9990:
         raise InvalidValue("day", day, "a day from 1900 to 9990")
-    midnight = datetime.combine(day, time())
-    start = midnight.replace(tzinfo=tz).astimezone(UTC)
-    if _clock(start, tz) == midnight:
-        return start
-    # Midnight does not exist. Read with the offset after the change it lies
-    # before the change, and read with the offset before it, behind.
-    early = midnight.replace(tzinfo=tz, fold=1).astimezone(UTC)
-    while start - early > timedelta(seconds=1):
-        middle = early + timedelta(seconds=(start - early) // timedelta(seconds=2))
-        early, start = (early, middle) if _clock(middle, tz) >= midnight else (middle, start)
-    return start
+    return first_instant(datetime.combine(day, time()), tz)
 
 
 def day_edges(first: date, days: int, tz: tzinfo) -> Edges:
@@ -91,9 +65,9 @@ def hours_of(edges: Edges, tz: tzinfo) -> Edges:
     found = [edges[0]]
     for end in edges[1:]:
         while found[-1] < end:
-            clock = _clock(found[-1], tz)
+            shown = clock(found[-1], tz)
             into = timedelta(
-                minutes=clock.minute, seconds=clock.second, microseconds=clock.microsecond
+                minutes=shown.minute, seconds=shown.second, microseconds=shown.microsecond
             )
             found.append(min(found[-1] + timedelta(hours=1) - into, end))
     return tuple(found)
@@ -116,11 +90,6 @@ def _months(year: int, month: int, count: int) -> list[date]:
         raise InvalidValue("year", year, "a year from 1900 to 9990")
     firsts = (divmod(year * 12 + month - 1 + number, 12) for number in range(count))
     return [date(years, months + 1, 1) for years, months in firsts]
-
-
-def _clock(instant: datetime, tz: tzinfo) -> datetime:
-    """What the clocks of *tz* show at *instant*."""
-    return instant.astimezone(tz).replace(tzinfo=None, fold=0)
 
 
 def _check(name: str, value: object, most: int) -> None:

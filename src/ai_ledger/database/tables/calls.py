@@ -170,22 +170,3 @@ corrections = Table(
 Index("ix_ai_cost_corrections_call", corrections.c.call_id)
 
 RECORD_COLUMNS: Final = tuple(column.name for column in records.columns)
-
-
-def key_of(value: str | None) -> str:
-    """
-    *value* as part of a key of the totals, which cannot be NULL.
-
-    Empty for none; a backslash is put before the empty text and before texts
-    that start with one.
-    """
-    if value is None:
-        return ""
-    return "\\" + value if not value or value[0] == "\\" else value
-
-
-def value_of_key(key: str) -> str | None:
-    """What `key_of` was given."""
-    if not key:
-        return None
-    return key[1:] if key[0] == "\\" else key

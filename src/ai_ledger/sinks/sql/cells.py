@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ai_ledger.database.tables.calls import TOTAL_NUMBERS, key_of
+from ai_ledger.bounds import key_of
+from ai_ledger.database.tables.calls import TOTAL_NUMBERS
 from ai_ledger.records import STATUSES, TOKEN_FIELDS
 
 OVERALL: Final = "all"

@@ -12,7 +12,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ai_ledger.database.tables.calls import TOTAL_NUMBERS, key_of, totals, value_of_key
+from ai_ledger.bounds import key_of, value_of_key
+from ai_ledger.database.tables.calls import TOTAL_NUMBERS, totals
 from ai_ledger.query import AnyOf, Query
 from ai_ledger.records import STATUSES
 from ai_ledger.sinks.sql.cells import DIMENSIONS, GRAINS, OVERALL, durations_of
