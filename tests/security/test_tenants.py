@@ -116,6 +116,7 @@ def stats_answers(stats: Stats, tmp_path: Path, where: dict[str, Any]) -> dict[s
         "monthly": stats.monthly(2026, 3, where, by),
         "trend": stats.trend(1, "hour", by, where),
         "top": [stats.top(field, days=None, where=where) for field in ("model", "org_id")],
+        "forecast": stats.forecast(by, where),
         "session": stats.session("s"),
         "user": stats.user("u"),
         "device": stats.device("d"),

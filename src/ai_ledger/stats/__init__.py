@@ -9,6 +9,7 @@ try:
 except ImportError as error:
     raise MissingExtra("stats", "standard") from error
 
+from ai_ledger.stats.forecast import Forecast, ForecastGroup, Outlook, RunsOut, runs_out
 from ai_ledger.stats.results import (
     CallDetail,
     CallPage,
@@ -32,13 +33,18 @@ __all__ = [
     "Converted",
     "Current",
     "Figures",
+    "Forecast",
+    "ForecastGroup",
     "Group",
+    "Outlook",
     "Point",
     "Profile",
     "Result",
+    "RunsOut",
     "Stats",
     "Summary",
     "Tokens",
     "Top",
     "Trend",
+    "runs_out",
 ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from decimal import Decimal
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from decimal import Context, Decimal
 from typing import Final, TypeAlias
 
+import msgspec
+
 from ai_ledger.errors import InvalidValue
-from ai_ledger.money import EXACT, tidy
+from ai_ledger.money import EXACT, from_nano, tidy
 from ai_ledger.stats import calendar
 from ai_ledger.stats.projection import (
     MIN_ACTIVE_DAYS,
@@ -19,15 +21,19 @@ from ai_ledger.stats.projection import (
 )
 from ai_ledger.stats.results import Money, Result
 from ai_ledger.stats.text import shown, table
+from ai_ledger.totals import Group as TotalsGroup
+from ai_ledger.totals import Totals
 
 HISTORY_DAYS: Final = 56
 """Eight weeks: what is looked back on, unless said otherwise."""
+MAX_HISTORY_DAYS: Final = 366
 MAX_GROUPS: Final = 100
 """So many groups have a forecast of their own; the others are in the whole."""
 NO_END_DAYS: Final = 366
 """How far ahead the day is looked for on which a budget runs out."""
 
-Key: TypeAlias = tuple[str | None, ...]
+_SIX_DIGITS: Final = Context(prec=6)
+_Key: TypeAlias = tuple[str | None, ...]
 
 
 class Outlook(Result):
@@ -48,7 +54,7 @@ class Outlook(Result):
     history_days: int
     """Complete days that this is judged by; those without calls count as zero."""
     active_days: int
-    """Days among them with a cost."""
+    """Days among them that had calls with a cost."""
     by_weekday: bool
     """Whether days of the week are told apart."""
     growing: bool
@@ -177,6 +183,207 @@ def _outlook_cells(outlook: Outlook) -> list[str]:
     ]
 
 
+class _Days(msgspec.Struct, frozen=True):
+    """The intervals that are asked for: two to a day, before and after this hour of the clock."""
+
+    edges: calendar.Edges
+    meant: tuple[tuple[date | None, bool], ...]
+    """Day and whether its later part, by interval; ``None`` for the time before the history."""
+
+    @classmethod
+    def of(cls, now: datetime, first: date, before: date, zone: tzinfo) -> _Days:
+        """From *first* to today, and the time from *before* on as one interval."""
+        local = now.astimezone(zone)
+        today = local.date()
+        edges = [calendar.day_start(before, zone)]
+        meant: list[tuple[date | None, bool]] = []
+        # What the interval behind the last edge will be.
+        following: tuple[date | None, bool] = (None, False)
+        for number in range((today - first).days + 2):
+            day = first + timedelta(days=number)
+            marks = [(calendar.day_start(day, zone), False)]
+            if day <= today:
+                hour = datetime.combine(day, time(local.hour)).replace(tzinfo=zone)
+                marks.append((hour.astimezone(UTC), True))
+            for edge, later in marks:
+                if edge > edges[-1]:
+                    edges.append(edge)
+                    meant.append(following)
+                following = (day, later)
+        return cls(tuple(edges), tuple(meant))
+
+
+class _Series:
+    """The costs of some calls in one currency, by day."""
+
+    def __init__(self) -> None:
+        self.existed_before = False
+        self.whole: dict[date, int] = {}
+        self.later: dict[date, int] = {}
+
+    def add(self, day: date | None, later: bool, nano: int) -> None:
+        """Count an interval's cost."""
+        if day is None:
+            self.existed_before = True
+            return
+        self.whole[day] = self.whole.get(day, 0) + nano
+        if later:
+            self.later[day] = self.later.get(day, 0) + nano
+
+
+class _Calls:
+    """Some calls: their costs by currency and day, and how many they are."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.unpriced = 0
+        self.series: dict[str, _Series] = {}
+
+    def add(self, day: date | None, later: bool, totals: Totals) -> None:
+        """Count an interval."""
+        if day is not None:
+            self.calls += totals.calls
+            self.unpriced += totals.unpriced_calls
+        for code, nano in totals.cost_nano.items():
+            self.series.setdefault(code, _Series()).add(day, later, nano)
+
+    def rank(self) -> tuple[int, int]:
+        """More is first."""
+        return max((sum(each.whole.values()) for each in self.series.values()), default=0), (
+            self.calls
+        )
+
+
+class Forecaster:
+    """
+    Makes the forecast of this month from what a store keeps.
+
+    Args:
+        now: Aware.
+        zone: Whose month and days are meant.
+        level: The probability of the interval.
+        history_days: How many complete days are looked back on.
+    """
+
+    def __init__(self, now: datetime, zone: tzinfo, level: float, history_days: int) -> None:
+        check_level(level)
+        if type(history_days) is not int or not MIN_DAYS <= history_days <= MAX_HISTORY_DAYS:
+            raise InvalidValue(
+                "history_days",
+                history_days,
+                f"a whole number from {MIN_DAYS} to {MAX_HISTORY_DAYS}",
+            )
+        self.now = now
+        self._zone = zone
+        self._level = level
+        self._today = now.astimezone(zone).date()
+        self._first = self._today - timedelta(days=history_days)
+        month = calendar.month_days(self._today.year, self._today.month, zone)
+        self._month = self._today.replace(day=1)
+        self.month_start, self.month_end = month[0], month[-1]
+        # What was there already before the history has no first, incomplete day in it.
+        before = self._first - timedelta(days=history_days)
+        self._days = _Days.of(now, min(self._first, self._month), before, zone)
+        self._to_come = _days_to_come(now, self.month_end, zone)
+        self.history_start = calendar.day_start(self._first, zone)
+
+    @property
+    def edges(self) -> calendar.Edges:
+        """What the store is to be asked for."""
+        return self._days.edges
+
+    def made(
+        self, found: Iterable[TotalsGroup], fields: tuple[str, ...], scope: str | None, tz: str
+    ) -> Forecast:
+        """The forecast from the store's answer."""
+        whole = _Calls()
+        parts: dict[_Key, _Calls] = {}
+        for group in found:
+            day, later = self._days.meant[group.interval]
+            whole.add(day, later, group.totals)
+            if fields:
+                parts.setdefault(group.key, _Calls()).add(day, later, group.totals)
+        # Those that ended before the history have no calls here.
+        rows = [(key, calls) for key, calls in parts.items() if calls.calls]
+        rows.sort(key=lambda row: row[1].rank(), reverse=True)
+        return Forecast(
+            made_at=self._local(self.now),
+            month_start=self._local(self.month_start),
+            month_end=self._local(self.month_end),
+            history_start=self._local(self.history_start),
+            tz=tz,
+            scope=scope,
+            level=self._level,
+            by=fields,
+            calls=whole.calls,
+            unpriced_calls=whole.unpriced,
+            costs=self._outlooks(whole),
+            groups=tuple(
+                ForecastGroup(
+                    key=dict(zip(fields, key, strict=True)),
+                    calls=calls.calls,
+                    unpriced_calls=calls.unpriced,
+                    costs=self._outlooks(calls),
+                )
+                for key, calls in rows[:MAX_GROUPS]
+            ),
+            groups_left_out=max(len(rows) - MAX_GROUPS, 0),
+        )
+
+    def _outlooks(self, calls: _Calls) -> tuple[Outlook, ...]:
+        return tuple(
+            self._outlook(code, series)
+            for code, series in sorted(calls.series.items())
+            if series.whole
+        )
+
+    def _outlook(self, currency: str, series: _Series) -> Outlook:
+        spent = from_nano(sum(nano for day, nano in series.whole.items() if day >= self._month))
+        first = self._first
+        if not series.existed_before:
+            # On its first day it was used for a part of the day, nobody knows which.
+            first = max(first, min(series.whole) + timedelta(days=1))
+        amounts = {day: nano / 1e9 for day, nano in series.whole.items()}
+        known = _Known.of(amounts, first, self._today)
+        ahead: Ahead | None = None
+        if known.rhythm is not None:
+            (today, share), *days = self._to_come
+            ahead = known.rhythm.ahead([(today, self._left_of_today(series, first, share)), *days])
+        low, high = (None, None) if ahead is None else _interval(ahead, self._level)
+        return Outlook(
+            currency=currency,
+            spent=spent,
+            expected=None if ahead is None else _plus(spent, ahead.mean),
+            low=None if low is None else _plus(spent, low),
+            high=None if high is None else _plus(spent, high),
+            history_days=known.days,
+            active_days=known.active,
+            by_weekday=known.rhythm is not None and known.rhythm.by_weekday,
+            growing=known.rhythm is not None and known.rhythm.slope != 0,
+            not_enough=known.not_enough,
+        )
+
+    def _left_of_today(self, series: _Series, first: date, elapsing: float) -> float:
+        """The share of a day's cost that comes after this time of the day, as days went so far."""
+        days = [day for day in series.whole if first <= day < self._today]
+        whole = sum(series.whole[day] for day in days)
+        if not whole:
+            return elapsing
+        later = sum(series.later.get(day, 0) for day in days)
+        # The history is cut at the full hour; within the rest of the day, cost
+        # is taken as even.
+        begin = next(
+            edge
+            for edge, meant in zip(self.edges, self._days.meant, strict=False)
+            if meant == (self._today, True)
+        )
+        end = self.edges[-1]
+        return later / whole * min((end - self.now) / (end - begin), 1.0)
+
+    def _local(self, moment: datetime) -> datetime:
+        return moment.astimezone(self._zone)
+
+
 def runs_out(
     *,
     used: Decimal | int,
@@ -217,12 +424,8 @@ def runs_out(
             raise InvalidValue(name, amount, "an amount of 0 or more")
     today = now.astimezone(zone).date()
     past = {day: float(amount) for day, amount in daily.items() if day < today}
-    first = min(past, default=today)
-    first = max(first, today - timedelta(days=calendar.MAX_DAYS))
-    history = [
-        past.get(first + timedelta(days=number), 0.0) for number in range((today - first).days)
-    ]
-    known = _Known(first, history)
+    # Each day that was named had something, if only a zero.
+    known = _Known.of(past, min(past, default=today), today)
     room = float(limit) - float(used)
     found: dict[str, date | None] = {"day": None, "earliest": None, "latest": None}
     end: Ahead | None = None
@@ -244,7 +447,7 @@ def runs_out(
         expected=None if end is None else _plus(Decimal(used), end.mean),
         low=None if low is None else _plus(Decimal(used), low),
         high=None if high is None else _plus(Decimal(used), high),
-        history_days=len(history),
+        history_days=known.days,
         active_days=known.active,
         by_weekday=rhythm is not None and rhythm.by_weekday,
         not_enough=known.not_enough,
@@ -276,15 +479,34 @@ def _reached(
 class _Known:
     """A history of complete days, and what can be learnt from it."""
 
-    def __init__(self, first: date, daily: Sequence[float]) -> None:
-        self.days = len(daily)
-        self.active = sum(1 for amount in daily if amount > 0)
-        self.not_enough: str | None = None
-        if self.days < MIN_DAYS:
-            self.not_enough = f"{self.days} complete days of history, {MIN_DAYS} are needed"
-        elif self.active < MIN_ACTIVE_DAYS:
-            self.not_enough = f"{self.active} days with a cost, {MIN_ACTIVE_DAYS} are needed"
-        self.rhythm = None if self.not_enough else learn(first, daily)
+    def __init__(self, days: int, active: int, rhythm: Rhythm | None, lacking: str | None) -> None:
+        self.days = days
+        self.active = active
+        self.rhythm = rhythm
+        self.not_enough = lacking
+
+    @classmethod
+    def of(cls, amounts: Mapping[date, float], first: date, today: date) -> _Known:
+        """
+        What is known from the days from *first* to yesterday.
+
+        Args:
+            amounts: Of the days that had any calls; the others count as zero.
+            first: The first complete day.
+            today: Which is not complete.
+        """
+        first = max(first, today - timedelta(days=calendar.MAX_DAYS))
+        days = max((today - first).days, 0)
+        active = sum(1 for day in amounts if first <= day < today)
+        lacking: str | None = None
+        if days < MIN_DAYS:
+            lacking = f"{days} complete days of history, {MIN_DAYS} are needed"
+        elif active < MIN_ACTIVE_DAYS:
+            lacking = f"calls on {active} days of {days}, {MIN_ACTIVE_DAYS} are needed"
+        if lacking:
+            return cls(days, active, None, lacking)
+        daily = [amounts.get(first + timedelta(days=number), 0.0) for number in range(days)]
+        return cls(days, active, learn(first, daily), None)
 
 
 def check_level(level: object) -> None:
@@ -323,5 +545,6 @@ def _interval(ahead: Ahead, level: float) -> tuple[float, float]:
 
 
 def _plus(exact: Decimal, judged: float) -> Decimal:
-    """*exact* and an amount that is a judgement, told to six digits of it."""
-    return tidy(EXACT.add(exact, Decimal(f"{judged:.6g}")))
+    """*exact* and an amount that is a judgement, told to six digits."""
+    told = _SIX_DIGITS.plus(EXACT.add(exact, Decimal(judged)))
+    return tidy(max(told, exact))

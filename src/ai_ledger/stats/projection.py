@@ -26,6 +26,9 @@ _FOLLOW: Final = (0.05, 0.1, 0.2, 0.3, 0.5)
 _WORTH: Final = 0.75
 _MOST_PERSISTENCE: Final = 0.7
 _CLEARLY: Final = 0.97
+_GROWING: Final = 0.9
+# A level does not wander away for ever: beyond a month it is as likely to return.
+_DRIFT_DAYS: Final = 31.0
 
 
 class Ahead(msgspec.Struct, frozen=True):
@@ -84,7 +87,9 @@ class Rhythm(msgspec.Struct, frozen=True):
         whole = sum(share for _, share in days)
         far = 0.0
         for number, (day, share) in enumerate(days, start=1):
-            level = self.level + self.slope * number + self.offsets[day.weekday()]
+            # Growth does not go on for longer than half the time it was seen for.
+            grown = self.slope * min(number, self.days // 2)
+            level = self.level + grown + self.offsets[day.weekday()]
             # Below nothing no day can cost, though a falling level may say so.
             mean += max(level, 0.0) * share
             far += share * number
@@ -93,7 +98,7 @@ class Rhythm(msgspec.Struct, frozen=True):
         left = 0.0
         for _, share in reversed(days):
             variance += share + 2 * share * self.follow * left + (self.follow * left) ** 2
-            left += share
+            left = min(left + share, _DRIFT_DAYS)
         # Level and slope are known from so many days alone.
         variance += whole * whole / max(self.days * (1 - self.follow) ** 2, 1.0)
         if self.slope:
@@ -141,7 +146,7 @@ def learn(first: date, daily: Sequence[float]) -> Rhythm:
     if count >= MIN_TREND_DAYS:
         slope, missed = _line(plain, overall)
         # Drawn through the days that it is judged by, a line looks better than it is.
-        if _sum_of_squares(missed) * (count + 2) / (count - 2) < error * _CLEARLY:
+        if _sum_of_squares(missed) * (count + 2) / (count - 2) < error * _GROWING:
             error = _sum_of_squares(missed)
             level = overall + slope * (count - 1) / 2
             found = Rhythm(level, slope, offsets, 0.0, 0.0, _persistence(missed), count)

@@ -16,6 +16,7 @@ from ai_ledger.records import CallRecord, utc_now
 from ai_ledger.sinks.base import Store
 from ai_ledger.stats import calendar
 from ai_ledger.stats.convert import Conversion, converted_costs
+from ai_ledger.stats.forecast import HISTORY_DAYS, Forecast, Forecaster
 from ai_ledger.stats.rank import Ranking, ranked
 from ai_ledger.stats.results import (
     CallDetail,
@@ -236,6 +237,38 @@ class Stats:
             values=len(totals),
             total=Figures.of(_sum(totals.values())),
         )
+
+    # Looking ahead
+
+    def forecast(
+        self,
+        by: By = (),
+        where: Where | None = None,
+        *,
+        level: float = 0.8,
+        history_days: int = HISTORY_DAYS,
+    ) -> Forecast:
+        """
+        What this month will have cost at its end, by currency.
+
+        Spent so far, exactly, and what the rest of today and the days to come are
+        expected to add, judged by the complete days before today; days without
+        calls count as zero. It is not told on fewer than `projection.MIN_DAYS`
+        days since the first cost, or with calls on fewer than
+        `projection.MIN_ACTIVE_DAYS` of them.
+
+        Args:
+            by: A forecast for each value of this field too, or of these fields.
+            where: Which calls.
+            level: The probability that the cost lies in the interval, from 0.5 to
+                0.99, if usage goes on as it did.
+            history_days: How many days are looked back on: 14 to 366.
+        """
+        fields = _fields(by)
+        maker = Forecaster(self._clock(), self._tz, level, history_days)
+        query = self._query(maker.edges[0], maker.edges[-1], where)
+        found = self._store.aggregate(query, fields, maker.edges)
+        return maker.made(found, fields, self._scope, self._tz_name)
 
     # One user, device or session
 
