@@ -134,12 +134,15 @@ class Breaker:
         self._incidents: Final = Incidents()
         self._last_read = clock()
         self._elapsed = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._busy = False
         # Closed ones, and the others; least recently told first.
         self._calm: OrderedDict[_Key, Circuit] = OrderedDict()
         self._troubled: OrderedDict[_Key, Circuit] = OrderedDict()
         self._opened_at: dict[_Key, datetime] = {}
-        self._told: deque[CallRecord] = deque()
+        # By the clock that calls are timed with, whatever *clock* is.
+        self._closed_at: dict[_Key, float] = {}
+        self._ended: deque[CallRecord] = deque()
         self._changes: deque[BreakerChange] = deque()
         self._crowded = False
         with _living_lock:
@@ -161,50 +164,49 @@ class Breaker:
         if key is None:
             return
         with self._lock:
-            wait, counts = self._ask(key, call.id)
-        self._work_off()
+            if self._busy:  # a finalizer that makes a call of its own
+                return
+            self._busy = True
+            try:
+                wait, counts = self._ask(key, call.id)
+            finally:
+                self._busy = False
+            self._count_what_ended()
+        self._tell_of_changes()
         if wait is not None:
             raise CircuitOpen(self._message(key, *counts), wait)
 
     def settle(self, record: CallRecord) -> None:
         """Count how *record* ended."""
-        self._told.append(record)
-        self._work_off()
+        with self._lock:
+            self._ended.append(record)
+            if self._busy:
+                return
+            self._count_what_ended()
+        self._tell_of_changes()
 
     def states(self) -> list[BreakerState]:
         """All circuits that are kept, those in trouble first."""
-        self._work_off()
         with self._lock:
-            now = self._now()
-            states = [
-                self._state_of(key, circuit, now)
-                for circuits in (self._troubled, self._calm)
-                for key, circuit in circuits.items()
-            ]
-        self._work_off()
+            self._busy = True
+            try:
+                now = self._now()
+                states = [
+                    self._state_of(key, circuit, now)
+                    for circuits in (self._troubled, self._calm)
+                    for key, circuit in circuits.items()
+                ]
+            finally:
+                self._busy = False
+            self._count_what_ended()
+        self._tell_of_changes()
         return states
 
     def __repr__(self) -> str:
         return f"Breaker(per={self.per!r}, name={self.name!r})"
 
-    # Below, all but _work_off is done under the lock.
-
-    def _work_off(self) -> None:
-        """
-        Count what was told, and tell of changes, unless another thread is about it.
-
-        `settle` may be called by a finalizer in the middle of anything, also of what is
-        done here: it must neither wait for the lock, nor come in between. So whoever has the
-        lock does what was left for it, and looks again after giving it back.
-        """
-        while self._told:
-            if not self._lock.acquire(blocking=False):
-                return
-            try:
-                while self._told:
-                    self._tell(self._told.popleft())
-            finally:
-                self._lock.release()
+    def _tell_of_changes(self) -> None:
+        """Log, and call the listener, without the lock."""
         while self._changes:
             try:
                 change = self._changes.popleft()
@@ -214,6 +216,18 @@ class Breaker:
         if self._crowded:
             self._crowded = False
             self._incidents.note(f"{self.name}: more than {self._max_keys} circuits are open")
+
+    # What follows is done under the lock. A finalizer may call `settle` in the middle of
+    # anything, this included: what it tells is left for whoever is busy here.
+
+    def _count_what_ended(self) -> None:
+        while self._ended:
+            self._busy = True
+            try:
+                while self._ended:
+                    self._count(self._ended.popleft())
+            finally:
+                self._busy = False
 
     def _ask(self, key: _Key, call: str) -> tuple[float | None, tuple[int, int]]:
         circuit = self._troubled.get(key)
@@ -225,7 +239,7 @@ class Breaker:
         self._note_change(key, circuit, before, now)
         return wait, circuit.counts(now)
 
-    def _tell(self, record: CallRecord) -> None:
+    def _count(self, record: CallRecord) -> None:
         failed = verdict_of(record, rate_limits=self._rate_limits)
         key = self._key_of(record)
         if key is None:
@@ -242,19 +256,25 @@ class Breaker:
                 self._calm.move_to_end(key)
         now = self._now()
         before = circuit.state
-        began = now - (record.duration_ms or 0.0) / 1000
-        circuit.tell(record.id, failed, began=began, now=now)
+        circuit.tell(record.id, failed, now, late=self._is_late(key, record))
         self._note_change(key, circuit, before, now)
+
+    def _is_late(self, key: _Key, record: CallRecord) -> bool:
+        closed_at = self._closed_at.get(key)
+        if closed_at is None:
+            return False
+        return time.perf_counter() - (record.duration_ms or 0.0) / 1000 < closed_at
 
     def _make_room(self) -> None:
         if len(self._calm) + len(self._troubled) > self._max_keys:
             # The new one is the last of the calm.
             if len(self._calm) > 1:
-                self._calm.popitem(last=False)
+                key, _ = self._calm.popitem(last=False)
             else:
                 key, _ = self._troubled.popitem(last=False)
-                self._opened_at.pop(key, None)
                 self._crowded = True
+            self._opened_at.pop(key, None)
+            self._closed_at.pop(key, None)
 
     def _note_change(self, key: _Key, circuit: Circuit, before: State, now: float) -> None:
         if circuit.state == before:
@@ -263,6 +283,7 @@ class Breaker:
             self._troubled.pop(key, None)
             self._calm[key] = circuit
             self._opened_at.pop(key, None)
+            self._closed_at[key] = time.perf_counter()
         elif before == "closed":
             self._calm.pop(key, None)
             self._troubled[key] = circuit
@@ -323,16 +344,15 @@ class Breaker:
         self._lock.acquire()
 
     def after_fork_in_parent(self) -> None:
-        """Go on, with what was left meanwhile."""
+        """Go on."""
         self._lock.release()
-        self._work_off()
 
     def after_fork_in_child(self) -> None:
         """Begin with the parent's circuits, and without its calls in flight."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._incidents.after_fork_in_child()
         # They are counted and told of by the parent.
-        self._told.clear()
+        self._ended.clear()
         self._changes.clear()
         for circuit in self._troubled.values():
             circuit.let_go()

@@ -43,13 +43,12 @@ class Circuit:
         limits: When it opens.
     """
 
-    __slots__ = ("_closed_at", "_holder", "_limits", "_probes", "_until", "_window", "state")
+    __slots__ = ("_holder", "_limits", "_probes", "_until", "_window", "state")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._window = Window(limits.window_s)
         self.state: State = "closed"
-        self._closed_at = float("-inf")
         # Open: when a probe may go. Half-open: when the lease of the probe ends.
         self._until = 0.0
         self._holder: str | None = None
@@ -80,20 +79,20 @@ class Circuit:
         self._probes.append(call)
         return None
 
-    def tell(self, call: str, failed: bool | None, *, began: float, now: float) -> None:
+    def tell(self, call: str, failed: bool | None, now: float, *, late: bool = False) -> None:
         """
         Learn how a call ended that was let through.
 
         Args:
             call: Its id.
             failed: Whether who answers failed; ``None`` when the end says nothing about that.
-            began: When the call began, as far as is known.
             now: The moment.
+            late: Whether it began before the circuit was closed, the last time it was.
         """
         if self.state == "closed":
-            # Time-outs that began before it was closed again say how it was then. A
-            # hundred callers that hung in the outage must not open it once more.
-            if failed is not None and began >= self._closed_at:
+            # What began in an outage says how it was then: a hundred callers that hung,
+            # and time out by and by, must not open the circuit once more.
+            if failed is not None and not late:
                 self._count(failed, now)
         elif self.state == "half_open" and call in self._probes:
             if failed is False:
@@ -122,7 +121,6 @@ class Circuit:
 
     def _close(self, now: float) -> None:
         self.state = "closed"
-        self._closed_at = now
         self.let_go()
         self._window.clear()
         self._window.add(False, now)
