@@ -172,7 +172,23 @@ class ModelNotAllowed(CallRefused):
 
 
 class QuotaExceeded(CallRefused):
-    """An organisation has used its share of a model."""
+    """
+    An organisation has used its share of a model.
+
+    Args:
+        quota: Which: organisation and model, as in its row.
+        used: How many tokens are used, those set aside for calls in flight included.
+        limit: How many there are.
+        until: When the quota ends, aware; ``None`` for never.
+    """
+
+    def __init__(self, quota: str, *, used: int, limit: int, until: datetime | None) -> None:
+        self.quota = quota
+        self.used = used
+        self.limit = limit
+        self.until = until
+        end = f"; it ends at {until.isoformat()}" if until is not None else ""
+        super().__init__(f"quota {quota}: {used:,} of {limit:,} tokens are used{end}")
 
 
 class TooSoon(CallRefused):

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ai_ledger.policies.breaker import Breaker
+    from ai_ledger.policies.quotas import Quotas
 
-__all__: list[str] = ["Breaker"]
+__all__: list[str] = ["Breaker", "Quotas"]
 
 _MODULES: Final[dict[str, str]] = {
     "Breaker": "breaker",
+    "Quotas": "quotas",
 }
 
 
