@@ -10,6 +10,7 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -117,6 +118,7 @@ class Breaker:
         on_change: Callable[[BreakerChange], object] | None = None,
     ) -> None:
         self.per: Final = _fields_of(per)
+        self._readers: Final = tuple(_reader_of(field) for field in self.per)
         self.name: Final = name
         self._limits: Final = Limits(
             failure_rate=_above_0("failure_rate", failure_rate, at_most=1.0),
@@ -314,8 +316,8 @@ class Breaker:
     # Words
 
     def _key_of(self, record: CallRecord) -> _Key | None:
-        values = tuple(_value(record, field) for field in self.per)
-        return None if values.count(None) == len(values) else values
+        values = tuple([read(record) for read in self._readers])
+        return values if any(values) else None
 
     def _message(self, key: _Key, failures: int, calls: int) -> str:
         # As texts with quotes: a name may have been chosen to look like a line of the log.
@@ -373,12 +375,13 @@ def _fields_of(per: object) -> tuple[str, ...]:
     return tuple(fields)
 
 
-def _value(record: CallRecord, field: str) -> str | None:
+def _reader_of(field: str) -> Callable[[CallRecord], str | None]:
     if field.startswith(TAG_PREFIX):
-        return record.tags.get(field.removeprefix(TAG_PREFIX))
+        name = field.removeprefix(TAG_PREFIX)
+        return lambda record: record.tags.get(name)
     if field == "provider":
-        return record.provider or record.server_address
-    return getattr(record, field)
+        return lambda record: record.provider or record.server_address
+    return attrgetter(field)
 
 
 def _above_0(name: str, value: object, *, at_most: float = threading.TIMEOUT_MAX) -> float:

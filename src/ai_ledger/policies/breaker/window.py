@@ -46,6 +46,8 @@ class Window:
     def slide(self, now: float) -> None:
         """Forget what is too old *now*. Time that goes back forgets nothing."""
         newest = int(now // self._width)
+        if newest == self._newest:
+            return
         for number in range(max(self._newest + 1, newest - BUCKETS + 1), newest + 1):
             at = number % BUCKETS
             self.calls -= self._calls[at]
