@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ai_ledger.pricing import PriceTable
 from ai_ledger.query import GROUP_FIELDS, NUMBER_FIELDS, AnyOf, Between, Contains, Query
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.base import CostChange, Store
@@ -49,6 +50,11 @@ def call(number: int, org_id: str | None) -> CallRecord:
         response_content=SECRET if theirs else "hello",
     )
 
+
+# The others' model is the cheaper one, so it would be suggested if it were seen.
+PRICES = PriceTable()
+PRICES.add("m", input=5_000, output=5_000)
+PRICES.add(SECRET, input=1, output=1)
 
 OUR_CALL = call(0, OURS)
 DELETED = call(20, OURS).replace(deleted_at=NOW)
@@ -117,6 +123,7 @@ def stats_answers(stats: Stats, tmp_path: Path, where: dict[str, Any]) -> dict[s
         "trend": stats.trend(1, "hour", by, where),
         "top": [stats.top(field, days=None, where=where) for field in ("model", "org_id")],
         "forecast": stats.forecast(by, where),
+        "suggestions": stats.suggestions(2, where, prices=PRICES),
         "session": stats.session("s"),
         "user": stats.user("u"),
         "device": stats.device("d"),

@@ -9,6 +9,7 @@ try:
 except ImportError as error:
     raise MissingExtra("stats", "standard") from error
 
+from ai_ledger.stats.advice import Basis, CheaperModel, LowCaching, RepeatedCalls, Suggestions
 from ai_ledger.stats.forecast import Forecast, ForecastGroup, Outlook, RunsOut, runs_out
 from ai_ledger.stats.results import (
     CallDetail,
@@ -28,20 +29,25 @@ from ai_ledger.stats.results import (
 from ai_ledger.stats.stats import Stats
 
 __all__ = [
+    "Basis",
     "CallDetail",
     "CallPage",
+    "CheaperModel",
     "Converted",
     "Current",
     "Figures",
     "Forecast",
     "ForecastGroup",
     "Group",
+    "LowCaching",
     "Outlook",
     "Point",
     "Profile",
+    "RepeatedCalls",
     "Result",
     "RunsOut",
     "Stats",
+    "Suggestions",
     "Summary",
     "Tokens",
     "Top",

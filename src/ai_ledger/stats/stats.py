@@ -34,6 +34,8 @@ from ai_ledger.totals import Totals
 
 if TYPE_CHECKING:
     from ai_ledger.pricing.convert import Rates
+    from ai_ledger.pricing.table import PriceTable
+    from ai_ledger.stats.advice import Suggestions
 
 Bucket: TypeAlias = Literal["hour", "day", "month"]
 Where: TypeAlias = Mapping[str, Any]
@@ -269,6 +271,48 @@ class Stats:
         query = self._query(maker.edges[0], maker.edges[-1], where)
         found = self._store.aggregate(query, fields, maker.edges)
         return maker.made(found, fields, self._scope, self._tz_name)
+
+    def suggestions(
+        self,
+        days: int = 30,
+        where: Where | None = None,
+        *,
+        prices: PriceTable | None = None,
+        limit: int = 10,
+    ) -> Suggestions:
+        """
+        Where money could be saved, judged by the calls that succeeded in the last days.
+
+        Cheaper models that are in use already, repeated calls (where prompts are
+        stored), and long prompts that the provider's cache has little of. At most
+        `suggestions.MAX_CALLS` calls are read, those of the newest whole days; on a
+        busier day its first ones. Memory stays below 100 MB.
+
+        Args:
+            days: The last so many, today included.
+            where: Which calls.
+            prices: The prices of now; `PriceTable.default` when left out.
+            limit: So many suggestions of each kind.
+        """
+        from ai_ledger.pricing.table import PriceTable as Table
+        from ai_ledger.stats.suggestions import successful, suggestions_of
+
+        _at_least_one("limit", limit)
+        _refuse_no_filter(where)
+        if where is not None and "status" in where:
+            raise InvalidValue("where", where, "no status: only successful calls are looked at")
+        now = self._clock()
+        edges = calendar.last_days(now, days, self._tz)
+        return suggestions_of(
+            self._store,
+            self._query(edges[0], edges[-1], successful(where)),
+            edges,
+            Table.default() if prices is None else prices,
+            now=now,
+            limit=limit,
+            tz=self._tz_name,
+            local=lambda moment: moment.astimezone(self._tz),
+        )
 
     # One user, device or session
 

@@ -1,0 +1,103 @@
+"""Suggestions: where money could be saved, judged by the calls of some days."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from ai_ledger.pricing.table import PriceTable
+from ai_ledger.query import Query
+from ai_ledger.records import CallRecord
+from ai_ledger.sinks.base import Store
+from ai_ledger.stats.advice import Suggestions
+from ai_ledger.stats.calendar import Edges
+from ai_ledger.stats.tallies import USE_FIELDS, Caching, CheaperModels, Prices, Repeats
+
+MAX_CALLS: Final = 200_000
+"""At most so many calls are looked at, those of the newest days."""
+
+# Prompts come with the calls, so a batch is small.
+_BATCH: Final = 200
+
+
+def suggestions_of(
+    store: Store,
+    asked: Query,
+    edges: Edges,
+    table: PriceTable,
+    *,
+    now: datetime,
+    limit: int,
+    tz: str,
+    local: Callable[[datetime], datetime],
+    max_calls: int = MAX_CALLS,
+) -> Suggestions:
+    """
+    What the calls of some days suggest.
+
+    Args:
+        store: What is asked.
+        asked: Which successful calls; from the first to the last of *edges*.
+        edges: Of the days.
+        table: The prices of now.
+        now: Aware.
+        limit: So many suggestions of each kind.
+        tz: The name of the time zone.
+        local: A moment told in it.
+        max_calls: So many calls are looked at.
+    """
+    by_day: dict[int, int] = {}
+    for group in store.aggregate(asked, (), edges):
+        by_day[group.interval] = by_day.get(group.interval, 0) + group.totals.calls
+    first = _first_day(by_day, len(edges) - 1, max_calls)
+    looked = msgspec.structs.replace(asked, since=edges[first])
+    prices = Prices(table, now)
+    models = CheaperModels(store.aggregate(looked, USE_FIELDS), prices)
+    repeats, caching = Repeats(), Caching(prices)
+    count = 0
+    for record in _records(store, looked, max_calls):
+        count += 1
+        models.look_at(record)
+        repeats.look_at(record)
+        caching.look_at(record)
+    return Suggestions(
+        made_at=local(now),
+        since=local(edges[0]),
+        looked_from=local(edges[first]),
+        until=local(edges[-1]),
+        tz=tz,
+        scope=asked.scope,
+        # Calls may come between the two looks.
+        calls=max(sum(by_day.values()), count),
+        looked_at=count,
+        with_content=repeats.with_content,
+        models=models.found(limit),
+        repeats=repeats.found(limit),
+        caching=caching.found(limit),
+    )
+
+
+def successful(where: Mapping[str, Any] | None) -> dict[str, Any]:
+    """*where*, confined to calls that succeeded: others are not worth the same elsewhere."""
+    return {"status": "success", **(where or {})}
+
+
+def _first_day(by_day: Mapping[int, int], days: int, max_calls: int) -> int:
+    """The first of the newest days that hold *max_calls* together; the last day at least."""
+    first = days - 1
+    room = max_calls - by_day.get(first, 0)
+    while first > 0 and by_day.get(first - 1, 0) <= room:
+        first -= 1
+        room -= by_day.get(first, 0)
+    return first
+
+
+def _records(store: Store, query: Query, most: int) -> Iterator[CallRecord]:
+    for batch in store.scan(query, batch_size=_BATCH):
+        yield from batch[:most]
+        most -= len(batch)
+        if most <= 0:
+            return
