@@ -43,6 +43,7 @@ from ai_ledger.options import (
 )
 from ai_ledger.policy import Policy, Revision
 from ai_ledger.pricing import PriceTable
+from ai_ledger.pricing.stored import ledger_prices
 from ai_ledger.query import Query
 from ai_ledger.records import (
     CallRecord,
@@ -130,12 +131,14 @@ class Ledger:
         check_journal(journal)
         own = sinks_of(sinks)
         self.urls: Final = ledger_urls(url, others=bool(own))
-        self.prices: Final = prices_of(prices)
+        table = prices_of(prices)
         self.policies: Final = policies_of(policies)
         self.require: Final = context_fields(require)
         # Last, since others may have to be closed.
         self.sinks: Final = (*sinks_of(map(open_sink, self.urls)), *own)
         """All sinks, those of *url* first."""
+        self.prices: Final = ledger_prices(table, self.sinks)
+        """What calls are priced by: the catalogue of the first SQL store, then *prices*."""
         self.on_missing: Final = on_missing
         self._keeps_content: Final = content == "full" and redact is None
         self._content: Final = content
