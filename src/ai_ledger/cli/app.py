@@ -13,7 +13,14 @@ import click
 from ai_ledger._version import __version__
 from ai_ledger.cli.options import NothingFound
 from ai_ledger.cli.render import clean
-from ai_ledger.errors import AILedgerError, ConfigurationError, InvalidValue, SchemaError
+from ai_ledger.errors import (
+    AILedgerError,
+    ConfigurationError,
+    EditError,
+    InvalidValue,
+    NotFound,
+    SchemaError,
+)
 from ai_ledger.secrets import scrub
 
 FOUND_NOTHING: Final = 1
@@ -32,6 +39,8 @@ _COMMANDS: Final = {
     "report": "reports",
     "top": "reports",
     "trend": "reports",
+    "forecast": "ahead",
+    "suggestions": "ahead",
     "calls": "calls",
     "show": "calls",
     "tail": "calls",
@@ -39,6 +48,8 @@ _COMMANDS: Final = {
     "import": "transfer",
     "reprice": "prices",
     "prices": "prices",
+    "providers": "catalog",
+    "models": "catalog",
     "forget": "upkeep",
     "db": "upkeep",
     "doctor": "doctor",
@@ -91,7 +102,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             prog_name="ai-ledger",
             standalone_mode=False,
         )
-    except NothingFound as nothing:
+    except (NothingFound, NotFound) as nothing:
         return _complain(nothing, FOUND_NOTHING)
     except click.UsageError as error:
         return _misused(error)
@@ -103,7 +114,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has seen enough, as in `ai-ledger calls | head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ConfigurationError, InvalidValue) as error:
+    except (ConfigurationError, InvalidValue, EditError) as error:
         return _complain(error, USAGE)
     except SchemaError as error:
         return _complain(error, STORE_AWAY)
