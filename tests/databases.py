@@ -57,5 +57,6 @@ def empty(url: str) -> None:
     engine = sa.create_engine(database_url(url))
     with engine.begin() as connection:
         for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
+            if table.name != "ai_budget_state":  # its one row comes with the table
+                connection.execute(table.delete())
     engine.dispose()

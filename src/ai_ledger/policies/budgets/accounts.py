@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any, Final
 
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from ai_ledger.bounds import label
+from ai_ledger.database.columns import Moment
 from ai_ledger.database.engine import Database
+from ai_ledger.database.tables.budgets import accounts, budgets, leases
+from ai_ledger.errors import InvalidValue
+from ai_ledger.policies.budgets import registration
 from ai_ledger.policies.budgets.account import (
     Account,
     Claim,
     Difference,
     Granted,
+    NotInForce,
     StoredBudget,
 )
+from ai_ledger.policies.budgets.reservation import Reservation
+from ai_ledger.policies.budgets.rows import sums_of_rows
+from ai_ledger.records import utc_now
+from ai_ledger.sinks.sql.leases import AccountKey, accounts_of, lock_leases, take_off
 from ai_ledger.terms import Terms
+
+MAX_ACCOUNTS: Final = 10_000
+"""Of a page of history."""
 
 
 class Accounts:
@@ -30,53 +47,179 @@ class Accounts:
 
     def __init__(self, database: Database, clock: Callable[[], datetime] | None = None) -> None:
         self._database = database
-        self._clock = clock
+        # A file has no clock but that of the machine it is on.
+        self._clock = utc_now if clock is None and database.kind == "sqlite" else clock
+        self._terms: dict[int, tuple[int, Terms]] = {}
 
     def register(self, terms: Terms, *, by: str | None = None) -> int:
         """
         Put a budget into force; what has its name and other terms is replaced.
 
+        The calls of the current period that are stored already are counted, those
+        of earlier periods never are.
+
         Returns:
             Its id: the same as long as ``where``, ``each``, ``per``, ``since``,
             ``until``, ``tz`` and ``unit`` are. Other ones start its accounts anew.
+
+        Raises:
+            SinkUnavailable: The database is away.
         """
-        raise NotImplementedError
+        with self._database.reading() as connection:
+            known = connection.execute(_named(terms.name)).one_or_none()
+        if known is not None and known.active and known.terms == terms.to_json():
+            return int(known.id)
+        return self._database.writing(
+            lambda connection: registration.register(connection, terms, self._now(connection), by)
+        )
 
     def reserve(self, claims: Sequence[Claim], *, holder: str, ttl_s: float) -> Granted:
         """
         Set all *claims* aside, or none.
 
+        Far from the limit what is wanted in advance is given, up to a hundredth of
+        what is left; from a twentieth of the limit on only what is needed. Leases of
+        others that have expired come back first.
+
+        Args:
+            claims: One for each account that a call counts for.
+            holder: Who asks, the same for all claims of a process.
+            ttl_s: Until when, unless renewed, the leases last.
+
         Raises:
             Exhausted: A hard budget has not enough; what was returned came back.
             NotInForce: One of the budgets is not, or not now.
+            SinkUnavailable: The database is away.
         """
-        raise NotImplementedError
+        if not claims:
+            raise InvalidValue("claims", claims, "at least one")
+
+        def work(connection: Connection) -> Granted | Exception:
+            terms, now = self._in_force(connection, {claim.budget_id for claim in claims})
+            for claim in claims:
+                if claim.budget_id not in terms:
+                    return NotInForce(claim)
+            return Reservation(connection, terms, now, holder=holder, ttl_s=ttl_s).make(claims)
+
+        result = self._database.writing(work)
+        if isinstance(result, Granted):
+            return result
+        raise result
 
     def give_back(self, amounts: Sequence[tuple[int, int]]) -> None:
-        """Take amounts off leases: (lease id, amount). What is not there any more is nothing."""
-        raise NotImplementedError
+        """
+        Take amounts off leases; of those that are gone everything has come back already.
+
+        Args:
+            amounts: Lease id, and how much of it.
+
+        Raises:
+            SinkUnavailable: The database is away.
+        """
+        off: dict[int, int] = {}
+        for lease_id, amount in amounts:
+            off[lease_id] = off.get(lease_id, 0) + amount
+        if not any(off.values()):
+            return
+
+        def work(connection: Connection) -> None:
+            for key in sorted(set(accounts_of(connection, off).values())):
+                connection.execute(
+                    sa.select(accounts.c.reserved).where(*_here(key)).with_for_update()
+                ).all()
+            take_off(connection, off)
+
+        self._database.writing(work)
 
     def renew(self, holder: str, *, ttl_s: float) -> frozenset[int]:
-        """Give the leases of *holder* another *ttl_s* seconds; the ids of those still there."""
-        raise NotImplementedError
+        """
+        Give the leases of *holder* another *ttl_s* seconds from now.
+
+        Returns:
+            The ids of those that are still there. Leases without any amount are not.
+
+        Raises:
+            SinkUnavailable: The database is away.
+        """
+
+        def work(connection: Connection) -> frozenset[int]:
+            found = connection.execute(
+                sa.select(leases.c.id).where(leases.c.holder == label(holder))
+            ).scalars()
+            alive = [row.id for row in lock_leases(connection, found)]
+            if alive:
+                until = self._now(connection) + timedelta(seconds=ttl_s)
+                connection.execute(
+                    sa.update(leases).where(leases.c.id.in_(alive)).values(expires_at=until)
+                )
+            return frozenset(alive)
+
+        return self._database.writing(work)
 
     def state(self, budget_id: int, scope: str, period: str) -> Account:
-        """One account; zeros if nothing has happened on it."""
-        raise NotImplementedError
+        """
+        One account; zeros if nothing has happened on it.
+
+        Raises:
+            NotInForce: There is no such budget.
+        """
+        with self._database.reading() as connection:
+            budget = connection.execute(_with_id(budget_id)).one_or_none()
+            if budget is None:
+                raise NotInForce(Claim(budget_id=budget_id, scope=scope, period=period, needed=0))
+            row = connection.execute(
+                sa.select(accounts).where(*_here((budget_id, scope, period)))
+            ).one_or_none()
+        terms = Terms.from_json(budget.terms)
+        return (
+            _account(terms, row) if row is not None else _untouched(budget_id, terms, scope, period)
+        )
 
     def history(
         self, budget_id: int, scope: str | None = None, *, limit: int = 100
     ) -> list[Account]:
-        """The accounts of a budget, newest period first; of one scope, or of all."""
-        raise NotImplementedError
+        """
+        The accounts of a budget, newest period first, at most *limit* and `MAX_ACCOUNTS`.
+
+        Args:
+            budget_id: Which; nothing is found for one that is gone.
+            scope: Whose, as `Terms.scope_of` writes it; ``None`` for all.
+            limit: How many.
+        """
+        statement = (
+            sa.select(accounts)
+            .where(accounts.c.budget_id == budget_id)
+            .order_by(accounts.c.period.desc(), accounts.c.scope)
+            .limit(max(0, min(limit, MAX_ACCOUNTS)))
+        )
+        if scope is not None:
+            statement = statement.where(accounts.c.scope == scope)
+        with self._database.reading() as connection:
+            budget = connection.execute(_with_id(budget_id)).one_or_none()
+            rows = connection.execute(statement).all()
+        if budget is None:
+            return []
+        terms = Terms.from_json(budget.terms)
+        return [_account(terms, row) for row in rows]
 
     def budget(self, name: str) -> StoredBudget | None:
         """The budget of this name, active or not."""
-        raise NotImplementedError
+        with self._database.reading() as connection:
+            row = connection.execute(_named(name)).one_or_none()
+        return None if row is None else _budget(row)
 
     def budgets(self) -> list[StoredBudget]:
         """All budgets, by name, active or not."""
-        raise NotImplementedError
+        with self._database.reading() as connection:
+            rows = connection.execute(sa.select(budgets).order_by(budgets.c.name)).all()
+        return [_budget(row) for row in rows]
+
+    def now(self) -> datetime:
+        """The database's clock, aware."""
+        if self._clock is not None:
+            return self._clock()
+        with self._database.reading() as connection:
+            return self._now(connection)
 
     def deactivate(self, name: str, *, by: str | None = None) -> None:
         """
@@ -84,9 +227,148 @@ class Accounts:
 
         Raises:
             NotFound: There is no budget of that name.
+            SinkUnavailable: The database is away.
         """
-        raise NotImplementedError
+        self._database.writing(
+            lambda connection: registration.deactivate(connection, name, self._now(connection), by)
+        )
 
     def check(self) -> list[Difference]:
-        """Accounts that do not say what the ledger's rows and the leases add up to."""
-        raise NotImplementedError
+        """
+        Accounts that do not say what the ledger's rows and the leases add up to.
+
+        Everything is read as of one moment, so that calls may come meanwhile.
+        """
+        with self._database.reading() as connection:
+            return [
+                difference
+                for row in connection.execute(sa.select(budgets).order_by(budgets.c.name)).all()
+                for difference in _differences(connection, _budget(row))
+            ]
+
+    def _now(self, connection: Connection) -> datetime:
+        if self._clock is not None:
+            return self._clock()
+        return connection.execute(sa.select(_clock_of(self._database.kind))).scalar_one()
+
+    def _in_force(self, connection: Connection, ids: set[int]) -> tuple[dict[int, Terms], datetime]:
+        columns: list[sa.ColumnElement[Any]] = [budgets.c.id, budgets.c.version]
+        if self._clock is None:
+            columns.append(_clock_of(self._database.kind))
+        rows = connection.execute(
+            sa.select(*columns).where(budgets.c.id.in_(sorted(ids)), budgets.c.active)
+        ).all()
+        found: dict[int, Terms] = {}
+        for row in rows:
+            known = self._terms.get(row.id)
+            if known is None or known[0] != row.version:
+                read = connection.execute(_with_id(row.id)).one_or_none()
+                if read is None or not read.active:
+                    continue
+                known = self._terms[row.id] = (read.version, Terms.from_json(read.terms))
+            found[row.id] = known[1]
+        now = rows[0].now if rows and self._clock is None else self._now(connection)
+        return found, now
+
+
+def _differences(connection: Connection, budget: StoredBudget) -> list[Difference]:
+    terms = budget.terms
+    rows = connection.execute(sa.select(accounts).where(accounts.c.budget_id == budget.id)).all()
+    # Earlier accounts are history, counted by terms that may have been other ones.
+    first = registration.first_period(terms, budget.counts_from)
+    kept = {(row.scope, row.period): row for row in rows}
+    sums = sums_of_rows(connection, terms, budget.counts_from) if budget.active else {}
+    leased: dict[tuple[str, str], int] = {
+        (row.scope, row.period): int(row.amount)
+        for row in connection.execute(
+            sa.select(leases.c.scope, leases.c.period, sa.func.sum(leases.c.amount).label("amount"))
+            .where(leases.c.budget_id == budget.id)
+            .group_by(leases.c.scope, leases.c.period)
+        )
+    }
+    found: list[Difference] = []
+    for key in sorted({*kept, *sums, *leased}):
+        row = kept.get(key)
+        used, reserved = (0, 0) if row is None else (row.used, row.reserved)
+        said = used
+        if budget.active and key[1] >= first:
+            said = sums.get(key, (0,))[0] + (0 if row is None else row.forgotten)
+        if (used, reserved) != (said, leased.get(key, 0)):
+            found.append(
+                Difference(
+                    budget=terms.name,
+                    scope=key[0],
+                    period=key[1],
+                    used=used,
+                    rows=said,
+                    reserved=reserved,
+                    leases=leased.get(key, 0),
+                )
+            )
+    return found
+
+
+def _clock_of(kind: str) -> sa.ColumnElement[datetime]:
+    # Not when the transaction began: it may have waited for a lock since.
+    if kind == "postgresql":
+        return sa.func.clock_timestamp(type_=Moment()).label("now")
+    return sa.func.utc_timestamp(6, type_=Moment()).label("now")
+
+
+def _named(name: str) -> sa.Select[Any]:
+    return sa.select(budgets).where(budgets.c.name == label(name))
+
+
+def _with_id(budget_id: int) -> sa.Select[Any]:
+    return sa.select(budgets).where(budgets.c.id == budget_id)
+
+
+def _here(key: AccountKey) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        accounts.c.budget_id == key[0],
+        accounts.c.scope == key[1],
+        accounts.c.period == key[2],
+    )
+
+
+def _account(terms: Terms, row: Any) -> Account:
+    return Account(
+        budget_id=row.budget_id,
+        budget=terms.name,
+        scope=row.scope,
+        period=row.period,
+        used=row.used,
+        reserved=row.reserved,
+        limit=terms.limit,
+        calls=row.calls,
+        uncounted=row.uncounted,
+        updated_at=row.updated_at,
+    )
+
+
+def _untouched(budget_id: int, terms: Terms, scope: str, period: str) -> Account:
+    return Account(
+        budget_id=budget_id,
+        budget=terms.name,
+        scope=scope,
+        period=period,
+        used=0,
+        reserved=0,
+        limit=terms.limit,
+        calls=0,
+        uncounted=0,
+        updated_at=None,
+    )
+
+
+def _budget(row: Any) -> StoredBudget:
+    return StoredBudget(
+        id=row.id,
+        terms=Terms.from_json(row.terms),
+        active=row.active,
+        counts_from=row.counts_from,
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        updated_by=row.updated_by,
+    )

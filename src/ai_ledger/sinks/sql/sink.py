@@ -17,6 +17,7 @@ from ai_ledger.totals import Group
 
 if TYPE_CHECKING:
     from ai_ledger.database.engine import Database
+    from ai_ledger.sinks.sql.holds import Holds
     from ai_ledger.sinks.sql.reader import Reader
     from ai_ledger.sinks.sql.writer import Writer
 
@@ -46,9 +47,22 @@ class SQLSink:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._parts: tuple[Database, Reader, Writer] | None = None
+        self._holds: Holds | None = None
 
     def __repr__(self) -> str:
         return f"SQLSink({self.name!r})"
+
+    @property
+    def holds(self) -> Holds | None:
+        """What this process has set aside of budgets for calls whose rows come here."""
+        return self._holds
+
+    @holds.setter
+    def holds(self, holds: Holds | None) -> None:
+        with self._lock:
+            self._holds = holds
+            if self._parts is not None:
+                self._parts[2].holds = holds
 
     def write(self, records: Sequence[CallRecord]) -> None:
         """
@@ -164,5 +178,5 @@ class SQLSink:
                 except BaseException:
                     database.close()
                     raise
-                self._parts = (database, Reader(database), Writer(database))
+                self._parts = (database, Reader(database), Writer(database, self._holds))
             return self._parts

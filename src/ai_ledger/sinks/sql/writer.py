@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -15,13 +15,15 @@ from ai_ledger.database.columns import moment_text
 from ai_ledger.database.engine import Again, Database, is_duplicate
 from ai_ledger.database.tables.calls import RECORD_COLUMNS, contents, corrections, records, tags
 from ai_ledger.errors import RecordRefused
-from ai_ledger.money import to_nano
+from ai_ledger.money import from_nano, to_nano
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord, Status
 from ai_ledger.sinks.base import CostChange
 from ai_ledger.sinks.scan import IDENTITY_FIELDS
 from ai_ledger.sinks.sql.cells import Cells
+from ai_ledger.sinks.sql.charges import Bill, Charges, stored_calls
 from ai_ledger.sinks.sql.conditions import conditions, everything
+from ai_ledger.sinks.sql.holds import Holds
 from ai_ledger.sinks.sql.rows import FACT_COLUMNS, Prepared, deleted, facts_of_row, prepare
 from ai_ledger.sinks.sql.statements import Statements
 
@@ -41,39 +43,53 @@ class Writer:
 
     Args:
         database: Whose tables are known to be there.
+        holds: What this process has set aside for its calls, if anything.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, holds: Holds | None = None) -> None:
         self._database = database
+        self.holds = holds
+        self._charges = Charges()
         self._statements: Statements | None = None
         self._moment: Callable[[datetime], Any] = moment_text if database.kind == "sqlite" else _utc
 
     def write(self, batch: Sequence[CallRecord]) -> None:
         """Store *batch*; what is there already is left alone, unless it was unfinished."""
-        found: dict[str, Prepared] = {}
+        found: dict[str, tuple[Prepared, CallRecord]] = {}
         for record in batch:
             ready = prepare(record, self._moment)
             known = found.get(ready.id)
-            if known is None or (known.status == _UNFINISHED != ready.status):
-                found[ready.id] = ready
+            if known is None or (known[0].status == _UNFINISHED != ready.status):
+                found[ready.id] = ready, record
         if not found:
             return
-        ready_rows = [found[call_id] for call_id in sorted(found)]
+        rows = [found[call_id] for call_id in sorted(found)]
         try:
-            self._database.writing(lambda connection: self._insert_new(connection, ready_rows))
+            self._database.writing(lambda connection: self._insert_new(connection, rows))
         except (_Known, RecordRefused):
             # Some are there already, which is rare; or a database that tells
             # of it by refusing says so. The careful way finds out which.
-            self._database.writing(lambda connection: self._merge(connection, ready_rows))
+            self._database.writing(lambda connection: self._merge(connection, rows))
+        if self.holds is not None and (ended := _ended(rows)):
+            self.holds.charged(ended)
 
-    def _insert_new(self, connection: Connection, rows: Sequence[Prepared]) -> None:
-        if self._insert(connection, rows) != len(rows):
+    def _insert_new(self, connection: Connection, rows: Sequence[_Row]) -> None:
+        if self._insert(connection, [ready for ready, _ in rows]) != len(rows):
             raise _Known
         cells = Cells()
-        for ready in rows:
+        for ready, _ in rows:
             if not ready.deleted:
                 cells.add(ready.started_at, facts_of_row(ready.row))
         self._apply(connection, cells)
+        self._charge(connection, self._charges.open(connection), rows)
+
+    def _charge(self, connection: Connection, bill: Bill | None, rows: Sequence[_Row]) -> None:
+        # Last, because every other writer and every reservation waits for the accounts.
+        if bill is None:
+            return
+        for _, record in rows:
+            bill.add(record)
+        bill.apply(connection, self.holds.consumed(_ended(rows)) if self.holds else ())
 
     def _insert(self, connection: Connection, rows: Sequence[Prepared]) -> int:
         texts = self._texts(connection)
@@ -92,15 +108,16 @@ class Writer:
         if labels := [tag for ready in rows for tag in ready.tags]:
             connection.exec_driver_sql(texts.insert_tags, labels)
 
-    def _merge(self, connection: Connection, rows: Sequence[Prepared]) -> None:
+    def _merge(self, connection: Connection, rows: Sequence[_Row]) -> None:
         known = {
             row.id: row
-            for row in self._locked(connection, records.c.id.in_([ready.id for ready in rows]))
+            for row in self._locked(connection, records.c.id.in_([ready.id for ready, _ in rows]))
         }
         cells = Cells()
         replaced: list[Prepared] = []
         new: list[Prepared] = []
-        for ready in rows:
+        stored: list[_Row] = []
+        for ready, record in rows:
             old = known.get(ready.id)
             if old is None:
                 new.append(ready)
@@ -112,13 +129,21 @@ class Writer:
                 else:
                     ready = deleted(ready, self._moment(old.deleted_at))
                 replaced.append(ready)
+            stored.append((ready, record))
             if not ready.deleted:
                 cells.add(ready.started_at, facts_of_row(ready.row))
+        if not stored:
+            return
+        bill = self._charges.open(connection)
+        if bill is not None and replaced:
+            for old in stored_calls(connection, [ready.id for ready in replaced]):
+                bill.add(old, -1)
         if new:
             self._insert_missing(connection, new)
         if replaced:
             self._replace(connection, replaced)
         self._apply(connection, cells)
+        self._charge(connection, bill, stored)
 
     def _insert_missing(self, connection: Connection, rows: Sequence[Prepared]) -> None:
         try:
@@ -187,6 +212,10 @@ class Writer:
         user = FACT_COLUMNS.index("user_id")
 
         def change(connection: Connection, ids: list[str]) -> None:
+            bill = self._charges.open(connection)
+            if bill is not None:
+                for old in stored_calls(connection, ids):
+                    bill.forget(old, old.replace(**dict.fromkeys(IDENTITY_FIELDS), tags={}))
             connection.execute(
                 sa.update(records)
                 .where(records.c.id.in_(ids))
@@ -194,6 +223,8 @@ class Writer:
             )
             connection.execute(sa.delete(tags).where(tags.c.call_id.in_(ids)))
             connection.execute(sa.delete(contents).where(contents.c.call_id.in_(ids)))
+            if bill is not None:
+                bill.apply(connection)
 
         def counted(row: Any) -> tuple[Any, ...] | None:
             if row.deleted_at is not None:
@@ -312,6 +343,13 @@ class Writer:
                 cells.add(row.started_at, tuple(facts), -1)
                 facts[cost], facts[currency], _ = now[call_id]
                 cells.add(row.started_at, tuple(facts))
+        bill = self._charges.open(connection)
+        if bill is not None:
+            for record in stored_calls(connection, touched):
+                nano, code, price_id = now[record.id]
+                bill.add(record, -1)
+                cost_now = None if nano is None else from_nano(nano)
+                bill.add(record.replace(cost=cost_now, currency=code, price_id=price_id))
         connection.execute(
             sa.update(records)
             .where(records.c.id == sa.bindparam("call"))
@@ -328,6 +366,8 @@ class Writer:
         )
         connection.execute(sa.insert(corrections), kept)
         self._apply(connection, cells)
+        if bill is not None:
+            bill.apply(connection)
         return len(kept)
 
 
@@ -336,6 +376,13 @@ class _Known(Exception):
 
 
 _MISSING: Final = ()
+
+_Row: TypeAlias = tuple[Prepared, CallRecord]
+"""What is stored of a record, and the record."""
+
+
+def _ended(rows: Sequence[_Row]) -> list[str]:
+    return [ready.id for ready, _ in rows if ready.status != _UNFINISHED]
 
 
 def _any(connection: Connection, *where: sa.ColumnElement[bool]) -> bool:

@@ -1,0 +1,174 @@
+"""Putting budgets into force and out of it, so that no call slips in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from ai_ledger.bounds import label
+from ai_ledger.database.changes import note_change
+from ai_ledger.database.tables.budgets import accounts, budgets, leases, state
+from ai_ledger.errors import NotFound
+from ai_ledger.policies.budgets.rows import sums_of_rows
+from ai_ledger.sinks.sql.charges import add_to_accounts
+from ai_ledger.terms import Terms
+
+KIND: Final = "budget"
+"""Of its edits, in the history of changes."""
+
+_SHAPE: Final = ("unit", "per", "since", "until", "where", "each", "tz")
+_COUNTING: Final = ("unpriced_as", "rates")
+
+
+def register(connection: Connection, terms: Terms, now: datetime, by: str | None) -> int:
+    """
+    Put *terms* into force, and count the calls of the current period that are there.
+
+    Args:
+        connection: That of a transaction, which keeps all who store calls waiting.
+        terms: Those of its name are replaced.
+        now: The database's clock.
+        by: Who does so.
+    """
+    _keep_writers_waiting(connection)
+    old = _stored(connection, terms.name)
+    text = terms.to_json()
+    if old is not None and old.active and old.terms == text:
+        return int(old.id)
+    before = None if old is None else Terms.from_json(old.terms)
+    if old is None or before is None or _differ(before, terms, _SHAPE):
+        if old is not None:
+            _remove(connection, old.id)
+        budget_id = _insert(connection, terms, now, by)
+        _count_anew(connection, budget_id, terms, now)
+    else:
+        budget_id = int(old.id)
+        _update(connection, old, now, by, terms=text, active=True)
+        if not old.active or _differ(before, terms, _COUNTING):
+            _count_anew(connection, budget_id, terms, now)
+    _bump(connection)
+    note_change(
+        connection, KIND, terms.name, before=_plain(before), after=_plain(terms), by=by, at=now
+    )
+    return budget_id
+
+
+def deactivate(connection: Connection, name: str, now: datetime, by: str | None) -> None:
+    """
+    Put the budget out of force, and drop what is leased of it.
+
+    Raises:
+        NotFound: There is no budget of that name.
+    """
+    _keep_writers_waiting(connection)
+    old = _stored(connection, name)
+    if old is None:
+        raise NotFound(f"there is no budget {name!r}: see `ai-ledger budgets list`")
+    if not old.active:
+        return
+    _update(connection, old, now, by, active=False)
+    connection.execute(
+        sa.update(accounts).where(accounts.c.budget_id == old.id).values(reserved=0, updated_at=now)
+    )
+    connection.execute(sa.delete(leases).where(leases.c.budget_id == old.id))
+    _bump(connection)
+    before = _plain(Terms.from_json(old.terms))
+    note_change(connection, KIND, name, before=before, after=None, by=by, at=now)
+
+
+def first_period(terms: Terms, counts_from: datetime | None) -> str:
+    """The earliest period that is held against the ledger's rows."""
+    if terms.per in ("total", "window") or counts_from is None:
+        return terms.per
+    return terms.period_of(counts_from) or ""
+
+
+def _keep_writers_waiting(connection: Connection) -> None:
+    found = connection.execute(sa.select(state.c.number).where(state.c.id == 1).with_for_update())
+    if found.scalar() is None:
+        connection.execute(sa.insert(state).values(id=1, number=0))
+
+
+def _bump(connection: Connection) -> None:
+    connection.execute(sa.update(state).where(state.c.id == 1).values(number=state.c.number + 1))
+
+
+def _stored(connection: Connection, name: str) -> Any:
+    statement = sa.select(budgets).where(budgets.c.name == label(name)).with_for_update()
+    return connection.execute(statement).one_or_none()
+
+
+def _insert(connection: Connection, terms: Terms, now: datetime, by: str | None) -> int:
+    inserted = connection.execute(
+        sa.insert(budgets).values(
+            name=terms.name,
+            terms=terms.to_json(),
+            active=True,
+            counts_from=None,
+            version=1,
+            created_at=now,
+            updated_at=now,
+            updated_by=None if by is None else label(by),
+        )
+    )
+    assert inserted.inserted_primary_key is not None
+    return int(inserted.inserted_primary_key[0])
+
+
+def _update(
+    connection: Connection, old: Any, now: datetime, by: str | None, **values: object
+) -> None:
+    connection.execute(
+        sa.update(budgets)
+        .where(budgets.c.id == old.id)
+        .values(
+            **values,
+            version=old.version + 1,
+            updated_at=now,
+            updated_by=None if by is None else label(by),
+        )
+    )
+
+
+def _remove(connection: Connection, budget_id: int) -> None:
+    connection.execute(sa.delete(accounts).where(accounts.c.budget_id == budget_id))
+    connection.execute(sa.delete(leases).where(leases.c.budget_id == budget_id))
+    connection.execute(sa.delete(budgets).where(budgets.c.id == budget_id))
+
+
+def _count_anew(connection: Connection, budget_id: int, terms: Terms, now: datetime) -> None:
+    """Count from the beginning of the current period on; earlier accounts stay as they are."""
+    counts_from = terms.since
+    if (period := terms.period_of(now)) is not None and (bounds := terms.bounds_of(period)):
+        counts_from = bounds[0]
+    connection.execute(
+        sa.update(budgets).where(budgets.c.id == budget_id).values(counts_from=counts_from)
+    )
+    here = (
+        accounts.c.budget_id == budget_id,
+        accounts.c.period >= first_period(terms, counts_from),
+    )
+    known = connection.execute(
+        sa.select(accounts.c.scope, accounts.c.period)
+        .where(*here)
+        .order_by(accounts.c.scope, accounts.c.period)
+        .with_for_update()
+    )
+    changes = {(budget_id, row.scope, row.period): [0, 0, 0, 0] for row in known}
+    for (scope, at), sums in sums_of_rows(connection, terms, counts_from).items():
+        changes[budget_id, scope, at] = sums
+    if changes:
+        add_to_accounts(connection, changes, replace=True)
+
+
+def _differ(one: Terms, other: Terms, names: tuple[str, ...]) -> bool:
+    return any(getattr(one, name) != getattr(other, name) for name in names)
+
+
+def _plain(terms: Terms | None) -> Mapping[str, Any] | None:
+    return None if terms is None else msgspec.to_builtins(terms)
