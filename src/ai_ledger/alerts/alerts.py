@@ -1,0 +1,448 @@
+"""`Alerts`: looks at the rules, raises alerts, tells channels, and lets people answer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from ai_ledger.alerts.alert import Alert, Delivery, FailedCall, MarkState, State
+from ai_ledger.alerts.channel import Channel, channels_of
+from ai_ledger.alerts.rule import Rule, default_rules, owned
+from ai_ledger.bounds import label
+from ai_ledger.errors import AlreadyThere, InvalidValue
+from ai_ledger.ledger import Ledger, living_ledgers
+from ai_ledger.loading import loading
+from ai_ledger.records import utc_now
+from ai_ledger.secrets import scrub
+from ai_ledger.sinks.sql.shared import database_url_of, shared_database
+from ai_ledger.sinks.sql.sink import SQLSink
+
+if TYPE_CHECKING:
+    from ai_ledger.alerts.marks import Marks
+    from ai_ledger.alerts.outbox import Outbox
+    from ai_ledger.alerts.register import Register
+    from ai_ledger.alerts.rulebook import Rulebook
+    from ai_ledger.database.engine import Database
+
+log: Final = logging.getLogger("ai_ledger.alerts")
+
+SHORTEST_S: Final = 1.0
+_STOP_S: Final = 5.0
+
+
+class Alerts:
+    """
+    The alerts of a ledger.
+
+    Threads may share one instance. Any number of processes may look at the same
+    ledger: an alert is raised once for each rule, scope and period, and each channel
+    is told of it once, whoever is first. A process that dies while it tells a channel
+    leaves it to another one, which may then tell it a second time.
+
+    Nothing is connected to before it is first used.
+
+    Args:
+        where: A `Ledger`, or the URL of an SQL ledger.
+        rules: These instead of those in the store. They are kept in the store under
+            their names as well, for alerts to refer to, and edits made there meanwhile
+            are undone: whoever gives rules in code owns them.
+        channels: Who is told: functions of one `Alert`, or anything with ``send(alert)``.
+        scope: The organisation that everything here is confined to; ``None``: all.
+        clock: Says what time it is; aware.
+
+    Raises:
+        ConfigurationError: There is no SQL store, or a channel cannot be one.
+        InvalidValue: A rule that cannot be.
+    """
+
+    def __init__(
+        self,
+        where: Ledger | str | object,
+        rules: Iterable[Rule] | None = None,
+        channels: Iterable[Channel | Callable[[Alert], Any]] = (),
+        *,
+        scope: str | int | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._where = where
+        self._url: Final = database_url_of(where)
+        self._scope: Final = None if scope is None else label(str(scope))
+        self._given: Final = (
+            None if rules is None else tuple(self._owned(rule).checked() for rule in rules)
+        )
+        self.channels: Final = channels_of(channels)
+        self._clock: Final = clock
+        self._own_sink: SQLSink | None = None
+        self._parts: _Parts | None = None
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        _living.add(self)
+
+    def scoped(self, org_id: str | int) -> Alerts:
+        """
+        The same alerts confined to one organisation; without channels and given rules.
+
+        Raises:
+            InvalidValue: These are confined to another one already.
+        """
+        wanted = label(str(org_id))
+        if self._scope not in (None, wanted):
+            raise InvalidValue("org_id", org_id, f"{self._scope!r}, whose alerts these are")
+        return Alerts(self._where, scope=wanted, clock=self._clock)
+
+    def _owned(self, rule: Rule) -> Rule:
+        return rule if self._scope is None else owned(rule, self._scope)
+
+    # Looking
+
+    def evaluate(self, now: datetime | None = None) -> list[Alert]:
+        """
+        Look at all rules once, raise what is new, end what is over, and tell the channels.
+
+        Args:
+            now: Aware; what was later is not looked at. The clock's time, if left out.
+
+        Returns:
+            The alerts that were raised by this very call, and not by another process.
+
+        Raises:
+            InvalidValue: *now* has no time zone.
+            SinkError: The store is away.
+        """
+        now = self._clock() if now is None else now
+        if now.tzinfo is None:
+            raise InvalidValue("now", now, "a datetime with a time zone")
+        parts = self._opened()
+        if self._given is None:
+            wanted = parts.rulebook.rules(self._scope, enabled=True)
+        else:
+            stored = parts.rulebook.put(self._given, "program")
+            wanted = [rule for rule in stored if rule.enabled]
+        sight = parts.sight(now, self._ledgers())
+        raised: list[Alert] = []
+        for rule in wanted:
+            raised += parts.register.take(rule, sight.findings(rule), now)
+        parts.register.end_orphans(now)
+        if self.channels:
+            parts.outbox.deliver(self.channels, scope=self._scope)
+        return raised
+
+    def start(self, every_s: float = 60.0) -> None:
+        """
+        Look again and again, in a daemon thread of this process, until `stop`.
+
+        Does nothing when it is running. A forked child has no such thread before it
+        calls this itself.
+
+        Args:
+            every_s: Seconds from the end of one look to the next, at least 1.
+
+        Raises:
+            InvalidValue: Fewer.
+        """
+        if isinstance(every_s, bool) or not SHORTEST_S <= every_s <= threading.TIMEOUT_MAX:
+            raise InvalidValue("every_s", every_s, f"a number of seconds from {SHORTEST_S:g} on")
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            self._stopping = threading.Event()
+            self._thread = threading.Thread(
+                target=_watch,
+                args=(self, self._stopping, every_s),
+                name="ai-ledger-alerts",
+                daemon=True,
+            )
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; waits up to five seconds for a look in progress."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._stopping.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_STOP_S)
+
+    def close(self) -> None:
+        """`stop`, and close what was opened here."""
+        self.stop()
+        with self._lock:
+            sink, self._own_sink = self._own_sink, None
+            self._parts = None
+        if sink is not None:
+            sink.close()
+
+    def __enter__(self) -> Alerts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Alerts
+
+    def list(
+        self,
+        *,
+        states: Iterable[State] = ("open", "acknowledged"),
+        rule: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[Alert]:
+        """
+        Alerts, newest first.
+
+        Args:
+            states: In which states; none for all.
+            rule: Only those of the rule with this name.
+            since: Raised then or later; aware.
+            limit: At most so many, up to 1,000.
+        """
+        if since is not None and since.tzinfo is None:
+            raise InvalidValue("since", since, "a datetime with a time zone")
+        wanted = tuple(states)
+        register = self._opened().register
+        return register.alerts(self._scope, states=wanted, rule=rule, since=since, limit=limit)
+
+    def get(self, alert_id: int) -> Alert:
+        """
+        One alert.
+
+        Raises:
+            NotFound: There is none, or it is another organisation's.
+        """
+        return self._opened().register.alert(alert_id, self._scope)
+
+    def deliveries(self, alert_id: int) -> list[Delivery]:
+        """Which channels were told of an alert, or will be; by name."""
+        parts = self._opened()
+        parts.register.alert(alert_id, self._scope)
+        return parts.outbox.deliveries(alert_id)
+
+    def ack(
+        self,
+        alert_id: int,
+        *,
+        by: str | None = None,
+        note: str | None = None,
+        version: int | None = None,
+    ) -> Alert:
+        """
+        Take an alert up: somebody is about it.
+
+        Args:
+            alert_id: Which.
+            by: Who.
+            note: What they say about it; the old note stays without.
+            version: Of the alert that they saw.
+
+        Raises:
+            NotFound: There is none, or it is another organisation's.
+            EditConflict: It has changed since that version, or is resolved.
+        """
+        return self._change(alert_id, "acknowledged", by, note, version)
+
+    def ignore(
+        self,
+        alert_id: int,
+        *,
+        by: str | None = None,
+        note: str | None = None,
+        version: int | None = None,
+    ) -> Alert:
+        """Say that an alert needs nobody; as `ack`."""
+        return self._change(alert_id, "ignored", by, note, version)
+
+    def resolve(
+        self,
+        alert_id: int,
+        *,
+        by: str | None = None,
+        note: str | None = None,
+        version: int | None = None,
+    ) -> Alert:
+        """Say that it is over; it is not raised again in its period. As `ack`."""
+        return self._change(alert_id, "resolved", by, note, version)
+
+    def _change(
+        self, alert_id: int, state: State, by: str | None, note: str | None, version: int | None
+    ) -> Alert:
+        register = self._opened().register
+        return register.change(alert_id, state, self._scope, by=by, note=note, version=version)
+
+    # Rules
+
+    def rules(self) -> list[Rule]:
+        """All rules in the store, by name."""
+        return self._opened().rulebook.rules(self._scope)
+
+    def rule(self, rule: int | str) -> Rule:
+        """One rule, by its id or name. Raises `NotFound`."""
+        return self._opened().rulebook.rule(rule, self._scope)
+
+    def add_rule(self, rule: Rule, *, by: str | None = None) -> Rule:
+        """
+        Add a rule to the store; as it is there.
+
+        Raises:
+            AlreadyThere: There is one of this name.
+            InvalidValue: Something in it cannot be.
+        """
+        return self._opened().rulebook.add(self._owned(rule), by)
+
+    def edit_rule(
+        self, rule: int | str, *, by: str | None = None, version: int | None = None, **changes: Any
+    ) -> Rule:
+        """
+        Change some of what a rule says.
+
+        Args:
+            rule: Its id or name.
+            by: Who.
+            version: Of the rule that they saw.
+            changes: Fields of `Rule`.
+
+        Raises:
+            NotFound: There is none.
+            EditConflict: It has changed since that version.
+            AlreadyThere: Another one has the new name.
+            InvalidValue: Something that cannot be.
+        """
+        return self._opened().rulebook.edit(rule, changes, self._scope, by, version)
+
+    def remove_rule(
+        self, rule: int | str, *, by: str | None = None, version: int | None = None
+    ) -> None:
+        """Remove a rule; its alerts stay, and end at the next look."""
+        self._opened().rulebook.remove(rule, self._scope, by, version)
+
+    def add_default_rules(self, *, by: str | None = None) -> list[Rule]:
+        """Add those of `default_rules` whose names are not there; those that were added."""
+        added: list[Rule] = []
+        for rule in default_rules():
+            if rule.kind == "undelivered" and self._scope is not None:
+                continue
+            try:
+                added.append(self.add_rule(rule, by=by))
+            except AlreadyThere:
+                continue
+        return added
+
+    # Failed calls
+
+    def failures(
+        self,
+        *,
+        days: int = 7,
+        state: MarkState | None = "open",
+        where: Mapping[str, Any] | None = None,
+        limit: int = 100,
+    ) -> list[FailedCall]:
+        """
+        Calls that failed, timed out or met an open circuit, newest first.
+
+        Args:
+            days: Of so many last days.
+            state: ``open``: nobody has marked them; ``None``: all.
+            where: Which calls, as in `Query.build`.
+            limit: At most so many, up to 1,000.
+        """
+        marks = self._opened().marks
+        return marks.failures(self._scope, days=days, state=state, where=where, limit=limit)
+
+    def ack_call(self, *call_ids: str, by: str | None = None, note: str | None = None) -> int:
+        """
+        Mark failed calls as seen to, all or none; how many.
+
+        Raises:
+            NotFound: One of them is no failed call, or another organisation's.
+        """
+        marks = self._opened().marks
+        return marks.mark(call_ids, "acknowledged", self._scope, by=by, note=note)
+
+    def ignore_call(self, *call_ids: str, by: str | None = None, note: str | None = None) -> int:
+        """Mark failed calls as nothing to see to; as `ack_call`."""
+        return self._opened().marks.mark(call_ids, "ignored", self._scope, by=by, note=note)
+
+    # Parts
+
+    def _ledgers(self) -> list[Ledger]:
+        if isinstance(self._where, Ledger):
+            return [self._where]
+        return [ledger for ledger in living_ledgers() if self._url in ledger.urls]
+
+    def _store(self) -> SQLSink:
+        for sink in getattr(self._where, "sinks", (self._where,)):
+            if isinstance(sink, SQLSink):
+                return sink
+        if self._own_sink is None:
+            self._own_sink = SQLSink(self._url)
+        return self._own_sink
+
+    def _opened(self) -> _Parts:
+        parts = self._parts
+        if parts is not None:
+            return parts
+        database = shared_database(self._where)
+        with loading, self._lock:
+            if self._parts is None:
+                self._parts = _Parts(database, self._store(), self._clock)
+            return self._parts
+
+    def after_fork_in_child(self) -> None:
+        """Begin without the parent's thread and connections."""
+        self._lock = threading.Lock()
+        self._thread = None
+        self._stopping = threading.Event()
+        if self._own_sink is not None:
+            self._own_sink.after_fork_in_child()
+
+
+class _Parts:
+    """What needs SQLAlchemy, made when it is first used."""
+
+    def __init__(self, database: Database, store: SQLSink, clock: Callable[[], datetime]) -> None:
+        from ai_ledger.alerts.findings import Sight
+        from ai_ledger.alerts.marks import Marks
+        from ai_ledger.alerts.outbox import Outbox
+        from ai_ledger.alerts.register import Register
+        from ai_ledger.alerts.rulebook import Rulebook
+
+        self.rulebook: Rulebook = Rulebook(database, clock)
+        self.register: Register = Register(database, clock)
+        self.outbox: Outbox = Outbox(database, clock)
+        self.marks: Marks = Marks(database, store, clock)
+        self.sight: Callable[[datetime, list[Ledger]], Sight] = lambda now, ledgers: Sight(
+            store, database, ledgers, now
+        )
+
+
+def _watch(alerts: Alerts, stopping: threading.Event, every_s: float) -> None:
+    """The thread: a look, a pause, until it is stopped."""
+    failing = False
+    while not stopping.is_set():
+        try:
+            alerts.evaluate()
+            failing = False
+        except Exception as error:  # noqa: BLE001  # the boundary of the thread
+            if not failing:
+                said = scrub(f"{type(error).__name__}: {error}")[:300]
+                log.warning("alerts could not be looked at, and are again in a while: %s", said)
+            failing = True
+        stopping.wait(every_s)
+
+
+_living: weakref.WeakSet[Alerts] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for alerts in list(_living):
+        alerts.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

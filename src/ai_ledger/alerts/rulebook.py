@@ -1,0 +1,297 @@
+"""The rules as rows that people edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from ai_ledger.alerts.rule import Rule
+from ai_ledger.bounds import key_of, label, value_of_key
+from ai_ledger.database.changes import note_change
+from ai_ledger.database.engine import Database
+from ai_ledger.database.tables.alerts import rules
+from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
+
+# What an edit may change; a rule of another kind is another rule.
+EDITABLE: Final = (
+    *("name", "where", "each", "threshold", "window_s", "min_calls", "past_days", "at_least"),
+    *("budget", "per", "severity", "quiet", "tz", "enabled"),
+)
+
+
+class Rulebook:
+    """
+    The rules of one ledger.
+
+    Args:
+        database: Where they are.
+        clock: Says what time it is.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def rules(self, scope: str | None, *, enabled: bool | None = None) -> list[Rule]:
+        """The rules of an organisation, or of all, by name."""
+        statement = sa.select(rules).where(*_within(scope)).order_by(rules.c.name, rules.c.id)
+        if enabled is not None:
+            statement = statement.where(rules.c.enabled.is_(enabled))
+        with self._database.reading() as connection:
+            return [rule_of(row) for row in connection.execute(statement)]
+
+    def rule(self, rule: int | str, scope: str | None) -> Rule:
+        """One rule, by its id or name."""
+        with self._database.reading() as connection:
+            return _found(connection, rule, scope)
+
+    def add(self, rule: Rule, by: str | None) -> Rule:
+        """
+        Add *rule*.
+
+        Raises:
+            AlreadyThere: The organisation has a rule of this name.
+            InvalidValue: Something in it cannot be.
+        """
+        checked = rule.checked()
+        return self._database.writing(lambda connection: self._added(connection, checked, by))
+
+    def _added(self, connection: Connection, rule: Rule, by: str | None) -> Rule:
+        _refuse_twice(connection, rule.name, rule.org_id, None)
+        now = self._clock()
+        values = {
+            "org_key": key_of(rule.org_id),
+            "kind": rule.kind,
+            **_columns(rule, now, by),
+            "version": 1,
+            "created_at": now,
+        }
+        if not insert_new(connection, rules, values):
+            raise AlreadyThere(f"there is a rule {rule.name!r} already")
+        stored = _found(connection, rule.name, rule.org_id, exactly=True)
+        note_change(
+            connection,
+            "alert_rule",
+            str(stored.id),
+            before=None,
+            after=_shown(stored),
+            by=by,
+            at=now,
+        )
+        return stored
+
+    def edit(
+        self,
+        rule: int | str,
+        changes: dict[str, Any],
+        scope: str | None,
+        by: str | None,
+        version: int | None,
+    ) -> Rule:
+        """
+        Change some of what a rule says.
+
+        Raises:
+            NotFound: There is none, within *scope*.
+            EditConflict: It is not at *version* any more.
+            AlreadyThere: Another one has the new name.
+            InvalidValue: A value that cannot be, or nothing that can be edited.
+        """
+        for name in changes:
+            if name not in EDITABLE:
+                raise InvalidValue("field", name, f"one of {', '.join(EDITABLE)}")
+
+        def work(connection: Connection) -> Rule:
+            known = _found(connection, rule, scope, lock=True)
+            _at_version(known, version)
+            # A threshold and a window that were left out are left as they are.
+            new = msgspec.structs.replace(known, **changes).checked()
+            if new.name != known.name:
+                _refuse_twice(connection, new.name, new.org_id, known.id)
+            if new.says_the_same(known) and new.name == known.name:
+                return known
+            now = self._clock()
+            connection.execute(
+                sa.update(rules)
+                .where(rules.c.id == known.id)
+                .values(**_columns(new, now, by), version=known.version + 1)
+            )
+            stored = msgspec.structs.replace(
+                new, version=known.version + 1, updated_at=now, updated_by=by
+            )
+            note_change(
+                connection, "alert_rule", str(known.id),
+                before=_shown(known), after=_shown(stored), by=by, at=now,
+            )  # fmt: skip
+            return stored
+
+        return self._database.writing(work)
+
+    def remove(
+        self, rule: int | str, scope: str | None, by: str | None, version: int | None
+    ) -> None:
+        """Remove a rule; its alerts stay."""
+
+        def work(connection: Connection) -> None:
+            known = _found(connection, rule, scope, lock=True)
+            _at_version(known, version)
+            connection.execute(sa.delete(rules).where(rules.c.id == known.id))
+            note_change(
+                connection, "alert_rule", str(known.id),
+                before=_shown(known), after=None, by=by, at=self._clock(),
+            )  # fmt: skip
+
+        self._database.writing(work)
+
+    def put(self, wanted: Sequence[Rule], by: str | None) -> list[Rule]:
+        """*wanted* as they are stored: added where missing, edited where they differ."""
+
+        def work(connection: Connection) -> list[Rule]:
+            stored: list[Rule] = []
+            for rule in checked:
+                try:
+                    known = _found(connection, rule.name, rule.org_id, lock=True, exactly=True)
+                except NotFound:
+                    stored.append(self._added(connection, rule, by))
+                    continue
+                if not known.says_the_same(rule):
+                    self._replaced(connection, known, rule, by)
+                    known = _found(connection, rule.name, rule.org_id, exactly=True)
+                stored.append(known)
+            return stored
+
+        checked = sorted(
+            (rule.checked() for rule in wanted), key=lambda rule: (rule.org_id or "", rule.name)
+        )
+        names = {(rule.org_id, rule.name) for rule in checked}
+        if len(names) < len(checked):
+            raise InvalidValue("rules", sorted(name for _, name in names), "names that differ")
+        for _ in range(3):
+            try:
+                return self._database.writing(work)
+            except AlreadyThere:
+                continue  # another process adds the same rules at this moment
+        return self._database.writing(work)
+
+    def _replaced(self, connection: Connection, known: Rule, new: Rule, by: str | None) -> None:
+        now = self._clock()
+        connection.execute(
+            sa.update(rules)
+            .where(rules.c.id == known.id)
+            .values(kind=new.kind, **_columns(new, now, by), version=known.version + 1)
+        )
+        note_change(
+            connection, "alert_rule", str(known.id),
+            before=_shown(known), after=_shown(new), by=by, at=now,
+        )  # fmt: skip
+
+
+def insert_new(connection: Connection, table: sa.Table, values: dict[str, Any]) -> bool:
+    """Insert a row unless one with its unique key is there; whether it was inserted."""
+    if connection.dialect.name in ("mysql", "mariadb"):
+        statement: Any = sa.insert(table).prefix_with("IGNORE").values(**values)
+    elif connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        statement = postgresql.insert(table).values(**values).on_conflict_do_nothing()
+    else:
+        from sqlalchemy.dialects import sqlite
+
+        statement = sqlite.insert(table).values(**values).on_conflict_do_nothing()
+    # Without the option, what an INSERT has counted is not kept by every driver.
+    counted = connection.execute(statement, execution_options={"preserve_rowcount": True})
+    return counted.rowcount == 1
+
+
+def rule_of(row: Row[Any]) -> Rule:
+    """The rule that *row* holds."""
+    return msgspec.convert(
+        {
+            **msgspec.json.decode(row.terms),
+            "name": row.name,
+            "kind": row.kind,
+            "enabled": bool(row.enabled),
+            "org_id": value_of_key(row.org_key),
+            "id": row.id,
+            "version": row.version,
+            "updated_at": row.updated_at,
+            "updated_by": row.updated_by,
+        },
+        Rule,
+    )
+
+
+def _columns(rule: Rule, now: datetime, by: str | None) -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "enabled": rule.enabled,
+        "terms": msgspec.json.encode(rule.terms(), order="sorted").decode(),
+        "updated_at": now,
+        "updated_by": None if by is None else label(by),
+    }
+
+
+def _shown(rule: Rule) -> dict[str, Any]:
+    """*rule* as the history keeps it."""
+    return {
+        "name": rule.name,
+        "kind": rule.kind,
+        "enabled": rule.enabled,
+        "org_id": rule.org_id,
+        **rule.terms(),
+    }
+
+
+def _within(scope: str | None) -> list[sa.ColumnElement[bool]]:
+    return [] if scope is None else [rules.c.org_key == key_of(label(scope))]
+
+
+def _found(
+    connection: Connection,
+    rule: int | str,
+    scope: str | None,
+    *,
+    lock: bool = False,
+    exactly: bool = False,
+) -> Rule:
+    """
+    One rule.
+
+    Args:
+        connection: Of a transaction.
+        rule: Its id or name.
+        scope: Whose; ``None``: anybody's, or with *exactly* nobody's.
+        lock: Whether it is going to be changed.
+        exactly: Not anybody's rule of this name, but *scope*'s.
+    """
+    statement = sa.select(rules)
+    if isinstance(rule, int):
+        statement = statement.where(rules.c.id == rule, *_within(scope))
+    else:
+        whose = [rules.c.org_key == key_of(scope)] if exactly else _within(scope)
+        # Those of nobody in particular come before an organisation's of the same name.
+        statement = statement.where(rules.c.name == label(rule), *whose).order_by(rules.c.org_key)
+    row = connection.execute(statement.with_for_update() if lock else statement).first()
+    if row is None:
+        raise NotFound(f"there is no rule {rule!r}")
+    return rule_of(row)
+
+
+def _at_version(rule: Rule, version: int | None) -> None:
+    if version is not None and version != rule.version:
+        raise EditConflict(
+            f"rule {rule.name!r} is at version {rule.version}, not {version}: read it again"
+        )
+
+
+def _refuse_twice(connection: Connection, name: str, org_id: str | None, but: int | None) -> None:
+    statement = sa.select(rules.c.id).where(rules.c.name == name, rules.c.org_key == key_of(org_id))
+    if but is not None:
+        statement = statement.where(rules.c.id != but)
+    if connection.execute(statement).first() is not None:
+        raise AlreadyThere(f"there is a rule {name!r} already")
