@@ -158,5 +158,8 @@ def _value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    # The escapes of JSON are all known to TOML, which wants this one more.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # The escapes of JSON are all known to TOML. What no one sees, a terminal may obey.
+    return "".join(
+        each if each.isprintable() else f"\\U{ord(each):08x}"
+        for each in json.dumps(text, ensure_ascii=False)
+    )
