@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         TooSoon,
     )
     from ai_ledger.ledger import Ledger
+    from ai_ledger.policies import Budget
     from ai_ledger.policy import Policy, Revision
     from ai_ledger.pricing import Price, PriceTable
     from ai_ledger.query import AnyOf, Between, Contains, Query
@@ -65,6 +66,7 @@ __all__ = [
     "AlreadyThere",
     "AnyOf",
     "Between",
+    "Budget",
     "BudgetExceeded",
     "BudgetUnavailable",
     "CallRecord",
@@ -146,6 +148,7 @@ _HOME = {
     ),
     "defaults": ("default_ledger", "open_ledger", "record_ai_usage", "use_ledger"),
     "ledger": ("Ledger",),
+    "policies": ("Budget",),
     "policy": ("Policy", "Revision"),
     "pricing": ("Price", "PriceTable"),
     "query": ("AnyOf", "Between", "Contains", "Query"),

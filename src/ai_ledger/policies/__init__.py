@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ai_ledger.policies.breaker import Breaker
+    from ai_ledger.policies.budgets import Budget
     from ai_ledger.policies.quotas import Quotas
 
-__all__: list[str] = ["Breaker", "Quotas"]
+__all__: list[str] = ["Breaker", "Budget", "Quotas"]
 
 _MODULES: Final[dict[str, str]] = {
     "Breaker": "breaker",
+    "Budget": "budgets",
     "Quotas": "quotas",
 }
 

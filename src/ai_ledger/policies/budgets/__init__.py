@@ -7,11 +7,19 @@ Importing this package loads none of it: names are looked up when first used.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from ai_ledger.policies.budgets.budget import Budget, Period
+    from ai_ledger.policies.budgets.member import BudgetWarning
 
-_MODULES: Final[dict[str, str]] = {}
+__all__: list[str] = ["Budget", "BudgetWarning", "Period"]
+
+_MODULES: Final[dict[str, str]] = {
+    "Budget": "budget",
+    "BudgetWarning": "member",
+    "Period": "budget",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,439 @@
+"""What this process has leased of budgets, and what of that its calls in flight hold."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import uuid4
+
+from ai_ledger.errors import AILedgerError
+from ai_ledger.policies.budgets.account import Claim, Exhausted, NotInForce
+from ai_ledger.policies.budgets.keeper import Keeper
+from ai_ledger.records import CallRecord
+from ai_ledger.sinks.sql.holds import Consumed
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ai_ledger.policies.budgets.accounts import Accounts
+    from ai_ledger.policies.budgets.member import Key, Member
+
+log: Final = logging.getLogger("ai_ledger.budgets")
+
+Want: TypeAlias = "tuple[Member, Key, int]"
+"""A budget, the account, and how much of it the call can take."""
+
+# Calls that are leased for in advance, where there is plenty.
+_AHEAD: Final = 64
+LONGEST_LEASE_S: Final = 86_400.0
+_FORK_WAITS_S: Final = 1.5
+_CLOSE_WAITS_S: Final = 1.0
+
+
+class Slab:
+    """A lease on one account: what of it is free for the next call."""
+
+    __slots__ = (
+        "calls",
+        "free",
+        "key",
+        "lease_id",
+        "lost",
+        "low",
+        "member",
+        "refill",
+        "used_at",
+        "valid_until",
+        "wanted",
+        "watched",
+    )
+
+    def __init__(self, key: Key, member: Member, lease_id: int) -> None:
+        self.key = key
+        self.member = member
+        self.lease_id = lease_id
+        self.free = 0
+        self.calls = 0
+        """That hold something of it."""
+        self.valid_until = 0.0
+        """By `time.monotonic`; the store may give it to others from then on."""
+        self.used_at = 0.0
+        self.low = -1
+        """With less free than this, more is leased in the background."""
+        self.wanted = 0
+        self.refill = False
+        self.lost = False
+        """The lease is gone: nothing of it can be used or returned."""
+        self.watched = False
+        """Rows were charged to its account since its use was last looked at."""
+
+
+class Part:
+    """What one call holds of one slab."""
+
+    __slots__ = ("amount", "member", "slab")
+
+    def __init__(self, slab: Slab, amount: int, member: Member) -> None:
+        self.slab = slab
+        self.amount = amount
+        self.member = member
+
+
+class Hold:
+    """What one call holds, until its row is stored."""
+
+    __slots__ = ("begun", "ended", "parts")
+
+    def __init__(self, parts: list[Part], now: float) -> None:
+        self.parts = parts
+        self.begun = now
+        self.ended = False
+        """The call is over, and what it holds is final."""
+
+
+class Holds:
+    """
+    All that one process has leased of the budgets in one database.
+
+    A call is admitted out of what is free here, without asking the store, as long
+    as there is enough. What it holds is given back, but for what it has spent, when
+    it ends; the rest goes in the transaction that stores its row.
+
+    Args:
+        url: Of the database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.lease_ttl = LONGEST_LEASE_S
+        self._begin()
+        _living.add(self)
+
+    def _begin(self) -> None:
+        # Re-entrant: a finalizer may end an abandoned stream in any line of Python,
+        # also in one that holds the lock. Ending only ever adds to what is free.
+        self.lock = threading.RLock()
+        # One conversation with the store at a time: who waits for it usually finds
+        # afterwards that enough is free.
+        self.slow = threading.Lock()
+        self.holder = uuid4().hex
+        self.slabs: dict[Key, Slab] = {}
+        self.retired: list[Slab] = []
+        """Slabs of which the store may have another opinion; no call takes from them."""
+        self.held: dict[str, Hold] = {}
+        self.away: str | None = None
+        """Why the store cannot be asked; the keeper looks whether that is over."""
+        self._accounts: Accounts | None = None
+        self._pool: Any = None
+        self.keeper = Keeper(self)
+
+    @property
+    def accounts(self) -> Accounts:
+        """
+        The accounts in the store.
+
+        Raises:
+            AILedgerError: They cannot be had now.
+        """
+        if self._accounts is None:
+            from ai_ledger.policies.budgets.accounts import Accounts
+            from ai_ledger.sinks.sql.shared import shared_database
+
+            self._accounts = Accounts(shared_database(self.url))
+        return self._accounts
+
+    @property
+    def pool(self) -> Any:
+        """Threads in which coroutines let the store be asked."""
+        if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            with self.lock:
+                if self._pool is None:
+                    self._pool = ThreadPoolExecutor(4, thread_name_prefix="ai-ledger-budgets")
+        return self._pool
+
+    # Before a call
+
+    def take(self, call_id: str, wants: Sequence[Want]) -> bool:
+        """Hold what the call needs of all accounts, if all of it is free here; or nothing."""
+        now = time.monotonic()
+        slabs = self.slabs
+        with self.lock:
+            parts: list[Part] = []
+            for member, key, needed in wants:
+                slab = slabs.get(key)
+                if slab is None or slab.free < needed or slab.valid_until < now:
+                    return False
+                parts.append(Part(slab, needed, member))
+            for part in parts:
+                slab = part.slab
+                slab.free -= part.amount
+                slab.calls += 1
+                slab.used_at = now
+                if slab.free < slab.low and not slab.refill:
+                    slab.refill = True
+                    self.keeper.ring()
+            self._hold(call_id, parts, now)
+        return True
+
+    def _hold(self, call_id: str, parts: list[Part], now: float) -> None:
+        hold = self.held.get(call_id)
+        if hold is None:
+            self.held[call_id] = Hold(parts, now)
+        else:
+            hold.parts = [*hold.parts, *parts]
+
+    def has(self, call_id: str, member: Member) -> bool:
+        """Whether the call holds something of this budget already."""
+        hold = self.held.get(call_id)
+        return hold is not None and any(part.member is member for part in hold.parts)
+
+    def reserve(self, call_id: str, wants: Sequence[Want]) -> None:
+        """
+        Ask the store for what is not free here, and hold all of it. Within `slow`.
+
+        Raises:
+            Exhausted: One of the budgets has not enough. Nothing is held.
+            NotInForce: One of them is switched off.
+            AILedgerError: The store cannot be asked.
+        """
+        now = time.monotonic()
+        parts: list[Part] = []
+        asked: list[tuple[Want, Slab | None]] = []
+        claims: list[Claim] = []
+        with self.lock:
+            for want in wants:
+                member, key, needed = want
+                slab = self.slabs.get(key)
+                if slab is not None and slab.free >= needed and slab.valid_until >= now:
+                    slab.free -= needed
+                    slab.calls += 1
+                    slab.used_at = now
+                    parts.append(Part(slab, needed, member))
+                    continue
+                assert member.id is not None
+                returned = 0 if slab is None else slab.free
+                if slab is not None:
+                    slab.free = 0
+                asked.append((want, slab))
+                claims.append(
+                    Claim(
+                        budget_id=member.id,
+                        scope=key[1],
+                        period=key[2],
+                        needed=needed,
+                        wanted=needed * _AHEAD,
+                        returned=returned,
+                        lease_id=None if slab is None else slab.lease_id,
+                    )
+                )
+        try:
+            granted = self.accounts.reserve(claims, holder=self.holder, ttl_s=self.lease_ttl)
+        except BaseException as error:
+            with self.lock:
+                for part in parts:
+                    part.slab.free += part.amount
+                    part.slab.calls -= 1
+                if not isinstance(error, Exhausted):
+                    # Who knows whether what was returned has come back.
+                    for _, slab in asked:
+                        self.retire(slab)
+            raise
+        with self.lock:
+            for (want, slab), grant in zip(asked, granted.grants, strict=True):
+                member, key, needed = want
+                slab = self.granted(slab, key, member, grant.lease_id)
+                slab.free += grant.amount - needed
+                slab.calls += 1
+                slab.used_at = now
+                slab.valid_until = now + self.lease_ttl
+                slab.wanted = needed * _AHEAD
+                slab.low = slab.free // 4 if grant.amount > needed else -1
+                parts.append(Part(slab, needed, member))
+            self._hold(call_id, parts, now)
+        self.keeper.start()
+        for (want, _), grant in zip(asked, granted.grants, strict=True):
+            want[0].warn(want[1][1], grant.period, grant.used, grant.limit)
+
+    def granted(self, slab: Slab | None, key: Key, member: Member, lease_id: int) -> Slab:
+        if slab is not None and slab.lease_id == lease_id and not slab.lost:
+            return slab
+        self.retire(slab)
+        fresh = Slab(key, member, lease_id)
+        self.slabs[key] = fresh
+        return fresh
+
+    def retire(self, slab: Slab | None) -> None:
+        """Let no call take from *slab* any more; the keeper drops it when none holds any of it."""
+        if slab is None:
+            return
+        if self.slabs.get(slab.key) is slab:
+            del self.slabs[slab.key]
+        slab.valid_until = 0.0
+        if slab not in self.retired and not slab.lost:
+            self.retired.append(slab)
+
+    # After it
+
+    def end(self, record: CallRecord) -> bool:
+        """
+        Give back what an ended call did not spend. Done once for each call.
+
+        Returns:
+            Whether it has spent more than was set aside for it.
+        """
+        hold = self.held.get(record.id)
+        if hold is None or hold.ended:
+            return False
+        spent = [part.member.spent(record) for part in hold.parts]
+        overrun = False
+        with self.lock:
+            if hold.ended:
+                return False
+            hold.ended = True
+            left = 0
+            for part, amount in zip(hold.parts, spent, strict=True):
+                if amount is not None:
+                    slab = part.slab
+                    if amount > part.amount:
+                        overrun = overrun or part.member.charged(record) > part.amount
+                        # As far as possible, what comes on top is reserved as well.
+                        amount = min(amount, part.amount + max(0, slab.free))
+                    slab.free += part.amount - amount
+                    part.amount = amount
+                left += part.amount
+            if not left:
+                self.forget(record.id)
+        return overrun
+
+    def abandon(self, call_id: str) -> None:
+        """Give back all that a call holds that will not be sent."""
+        with self.lock:
+            hold = self.held.get(call_id)
+            if hold is not None and not hold.ended:
+                for part in hold.parts:
+                    part.slab.free += part.amount
+                self.forget(call_id)
+
+    def forget(self, call_id: str) -> None:
+        hold = self.held.pop(call_id, None)
+        if hold is not None:
+            for part in hold.parts:
+                part.slab.calls -= 1
+
+    # The writer of the calls' rows
+
+    def consumed(self, call_ids: Sequence[str]) -> list[Consumed]:
+        """What ends with the rows of these calls; see the protocol of this name."""
+        found: list[Consumed] = []
+        with self.lock:
+            for call_id in call_ids:
+                hold = self.held.get(call_id)
+                if hold is not None:
+                    hold.ended = True
+                    found += [
+                        Consumed(part.slab.lease_id, part.amount)
+                        for part in hold.parts
+                        if part.amount
+                    ]
+        return found
+
+    def charged(self, call_ids: Sequence[str]) -> None:
+        """These calls are stored; what they held is off the leases."""
+        with self.lock:
+            for call_id in call_ids:
+                hold = self.held.get(call_id)
+                if hold is not None:
+                    for part in hold.parts:
+                        part.slab.watched = True
+                    self.forget(call_id)
+
+    def closed(self) -> None:
+        """The ledger ends: what is free goes back at once."""
+        if not self.slabs and not self.retired:
+            return
+        if not self.slow.acquire(timeout=_CLOSE_WAITS_S):
+            return
+        try:
+            self.keeper.give_back(idle_s=0.0)
+        except Exception as error:  # noqa: BLE001  # the leases end by themselves
+            log.debug("what was free of budgets could not be given back: %s", error)
+        finally:
+            self.slow.release()
+
+    # The store
+
+    @contextmanager
+    def asking(self) -> Generator[None]:
+        """
+        Notice when the store is away.
+
+        Raises:
+            AILedgerError: It is.
+        """
+        try:
+            yield
+        except (Exhausted, NotInForce):
+            raise
+        except Exception as error:
+            self.away = f"{type(error).__name__}: {error}"
+            self.keeper.start()
+            if isinstance(error, AILedgerError):
+                raise
+            raise AILedgerError(self.away) from error
+
+    def after_fork_in_child(self) -> None:
+        """Start with nothing: leases and calls in flight are the parent's."""
+        self._begin()
+
+
+_living: Final[weakref.WeakSet[Holds]] = weakref.WeakSet()
+_by_url: Final[weakref.WeakValueDictionary[str, Holds]] = weakref.WeakValueDictionary()
+_by_url_lock = threading.Lock()
+_waited_for: Final[list[threading.Lock]] = []
+
+
+def holds_of(url: str) -> Holds:
+    """The one `Holds` of this process for the database at *url*."""
+    with _by_url_lock:
+        found = _by_url.get(url)
+        if found is None:
+            found = _by_url[url] = Holds(url)
+        return found
+
+
+def _before_fork() -> None:
+    # A child that is born while a thread of its parent is inside SQLite finds a
+    # lock that nobody will ever open.
+    for holds in list(_living):
+        if holds.slow.acquire(timeout=_FORK_WAITS_S):
+            _waited_for.append(holds.slow)
+
+
+def _after_fork_in_parent() -> None:
+    for lock in _waited_for:
+        lock.release()
+    _waited_for.clear()
+
+
+def _after_fork_in_child() -> None:
+    global _by_url_lock
+    _by_url_lock = threading.Lock()
+    _waited_for.clear()
+    for holds in list(_living):
+        holds.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,237 @@
+"""The budgets that are asked together: all of them admit a call, or none is charged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ai_ledger.bounds import value_of_key
+from ai_ledger.errors import AILedgerError, BudgetExceeded, BudgetUnavailable, CallRefused
+from ai_ledger.policies.budgets.account import Exhausted, NotInForce
+from ai_ledger.policies.budgets.worst_case import counter, size_of
+from ai_ledger.policy import Revision
+from ai_ledger.records import CallRecord
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ai_ledger.ledger import Ledger
+    from ai_ledger.policies.budgets.holds import Holds, Want
+    from ai_ledger.policies.budgets.member import Member
+
+MARK: Final = "ai_ledger.budget"
+"""The tag of calls that a budget has something to say about."""
+UNCHECKED: Final = Revision(marks={MARK: "unchecked"})
+"""For a call that was let through because the store could not be asked."""
+UNPRICED: Final = Revision(marks={MARK: "unpriced"})
+"""For a call whose price nobody knows, so that it counts for nothing."""
+
+_AWAY: Final = "the store cannot be asked ({})"
+# A budget that is registered anew by another process meanwhile is looked up again.
+_ATTEMPTS: Final = 3
+
+
+class Panel:
+    """
+    Budgets of one ledger, or one budget of a client.
+
+    Args:
+        members: In the order in which they were given.
+        holds: What this process has leased of them.
+        ledger: On whose books the calls are.
+    """
+
+    def __init__(self, members: tuple[Member, ...], holds: Holds, ledger: Ledger) -> None:
+        self.members = members
+        self.holds = holds
+        self._note = ledger.note
+
+    def check(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
+        """
+        Hold what *call* can take of every budget that it counts for.
+
+        Raises:
+            BudgetExceeded: One of them has not enough.
+            BudgetUnavailable: That cannot be told.
+        """
+        try:
+            wants, revision = self._wants(call, request)
+            if not wants or self.holds.take(call.id, wants):
+                return revision
+        except CallRefused:
+            raise
+        except Exception as problem:  # noqa: BLE001  # a gate that breaks must not stand open
+            return self._unavailable(
+                self.members, f"the call could not be read: {problem}", problem
+            )
+        return self._ask_store(call, request, wants, revision)
+
+    async def acheck(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
+        """`check` for coroutines: the store is asked in another thread."""
+        try:
+            wants, revision = self._wants(call, request)
+            if not wants or self.holds.take(call.id, wants):
+                return revision
+        except CallRefused:
+            raise
+        except Exception as problem:  # noqa: BLE001  # a gate that breaks must not stand open
+            return self._unavailable(
+                self.members, f"the call could not be read: {problem}", problem
+            )
+        try:
+            work: Future[Revision | None] = self.holds.pool.submit(
+                self._ask_store, call, request, wants, revision
+            )
+        except RuntimeError:
+            # The interpreter is shutting down and starts no thread any more.
+            return self._ask_store(call, request, wants, revision)
+        try:
+            return await asyncio.wrap_future(work)
+        except asyncio.CancelledError:
+            # The thread may be about to hold something for a call that is given up.
+            work.add_done_callback(lambda _: self.holds.abandon(call.id))
+            raise
+
+    def _wants(
+        self, call: CallRecord, request: Mapping[str, Any] | None
+    ) -> tuple[list[Want], Revision | None]:
+        size = None
+        wants: list[Want] = []
+        revision = None
+        for member in self.members:
+            key = member.key(call)
+            if key is None or self.holds.has(call.id, member):
+                continue
+            if size is None:
+                size = size_of(request, call.operation)
+            needed = member.needed(call, request, size)
+            if needed is not None:
+                wants.append((member, key, needed))
+            elif member.is_hard:
+                raise _unpriced(member, call)
+            else:
+                revision = UNPRICED
+        return wants, revision
+
+    def _ask_store(
+        self,
+        call: CallRecord,
+        request: Mapping[str, Any] | None,
+        wants: list[Want],
+        revision: Revision | None,
+    ) -> Revision | None:
+        holds = self.holds
+        with holds.slow:
+            if holds.away is not None:
+                return self._unavailable(_members(wants), _AWAY.format(holds.away))
+            try:
+                with holds.asking():
+                    self._reserve(call, request, wants)
+            except Exhausted as refusal:
+                raise _exceeded(refusal, wants) from None
+            except AILedgerError as error:
+                if isinstance(error, BudgetUnavailable):
+                    raise
+                return self._unavailable(_members(wants), _AWAY.format(error), error)
+            return revision
+
+    def _reserve(
+        self, call: CallRecord, request: Mapping[str, Any] | None, wants: list[Want]
+    ) -> None:
+        """Register what is not yet, then reserve; with a closer look when there is not enough."""
+        holds = self.holds
+        counted = False
+        for attempt in range(_ATTEMPTS):
+            wants[:] = [want for want in wants if self.is_in_force(want[0])]
+            # Somebody else may have been given more meanwhile.
+            if not wants or holds.take(call.id, wants):
+                return
+            try:
+                holds.reserve(call.id, wants)
+            except NotInForce as problem:
+                if attempt == _ATTEMPTS - 1:
+                    raise AILedgerError(
+                        "the budget was changed by another process again and again"
+                    ) from problem
+                for member, _, _ in wants:
+                    if member.id == problem.claim.budget_id:
+                        member.forget()
+            except Exhausted:
+                if counted or not self._counted(call, request, wants):
+                    raise
+                counted = True
+            else:
+                return
+
+    def is_in_force(self, member: Member) -> bool:
+        if member.id is not None:
+            return True
+        accounts = self.holds.accounts
+        if member.was_registered:
+            # Who has switched it off, or changed it, did so on purpose.
+            stored = accounts.budget(member.name)
+            if stored is not None and not stored.active:
+                member.switch_off()
+                return False
+        member.id = accounts.register(member.terms)
+        member.was_registered = True
+        return True
+
+    def _counted(
+        self, call: CallRecord, request: Mapping[str, Any] | None, wants: list[Want]
+    ) -> bool:
+        """Replace what is wanted by less, if tokens can be counted; whether that was so."""
+        weigh = counter(call.request_model)
+        if weigh is None or request is None:
+            return False
+        size = size_of(request, call.operation, weigh)
+        smaller = False
+        for number, (member, key, needed) in enumerate(wants):
+            exact = member.needed(call, request, size)
+            if exact is not None and exact < needed:
+                wants[number] = (member, key, exact)
+                smaller = True
+        return smaller
+
+    def _unavailable(
+        self, members: Iterable[Member], why: str, error: Exception | None = None
+    ) -> Revision | None:
+        members = tuple(members)
+        for member in members:
+            if member.refuses:
+                raise BudgetUnavailable(
+                    f'budget {member.name!r}: {why}, and on_unavailable="refuse"'
+                ) from error
+        names = ", ".join(repr(member.name) for member in members)
+        self._note(f"calls were let through unchecked by budget {names}", error)
+        return UNCHECKED
+
+
+def _members(wants: list[Want]) -> list[Member]:
+    return [member for member, _, _ in wants]
+
+
+def _unpriced(member: Member, call: CallRecord) -> BudgetUnavailable:
+    unit = member.terms.unit
+    return BudgetUnavailable(
+        f"budget {member.name!r}: no price in {unit} is known for {call.request_model!r}: add one "
+        f"to the ledger's prices, or say what to assume with unpriced_as=… (or rates=… for a "
+        "price in another currency)"
+    )
+
+
+def _exceeded(refusal: Exhausted, wants: list[Want]) -> BudgetExceeded:
+    claim = refusal.claim
+    member = next(member for member, _, _ in wants if member.id == claim.budget_id)
+    member.warn(claim.scope, refusal.period, refusal.used, refusal.limit)
+    return BudgetExceeded(
+        member.name,
+        scope=value_of_key(claim.scope),
+        unit=member.terms.unit,
+        limit=member.shown(refusal.limit),
+        used=member.shown(refusal.used),
+        reserved=member.shown(refusal.reserved),
+        needed=member.shown(claim.needed),
+        resets_at=member.resets_at(refusal.period),
+    )
