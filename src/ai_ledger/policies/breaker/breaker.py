@@ -119,6 +119,7 @@ class Breaker:
     ) -> None:
         self.per: Final = _fields_of(per)
         self._readers: Final = tuple(_reader_of(field) for field in self.per)
+        self._only: Final = self._readers[0] if len(self._readers) == 1 else None
         self.name: Final = name
         self._limits: Final = Limits(
             failure_rate=_above_0("failure_rate", failure_rate, at_most=1.0),
@@ -185,7 +186,8 @@ class Breaker:
             if self._busy:
                 return
             self._count_what_ended()
-        self._tell_of_changes()
+        if self._changes or self._crowded:
+            self._tell_of_changes()
 
     def states(self) -> list[BreakerState]:
         """All circuits that are kept, those in trouble first."""
@@ -238,7 +240,8 @@ class Breaker:
         now = self._now()
         before = circuit.state
         wait = circuit.ask(call, now)
-        self._note_change(key, circuit, before, now)
+        if circuit.state != before:
+            self._note_change(key, circuit, before, now)
         return wait, circuit.counts(now)
 
     def _count(self, record: CallRecord) -> None:
@@ -246,7 +249,7 @@ class Breaker:
         key = self._key_of(record)
         if key is None:
             return
-        circuit = self._troubled.get(key)
+        circuit = self._troubled.get(key) if self._troubled else None
         if circuit is None:
             if failed is None:
                 return
@@ -258,8 +261,10 @@ class Breaker:
                 self._calm.move_to_end(key)
         now = self._now()
         before = circuit.state
-        circuit.tell(record.id, failed, now, late=self._is_late(key, record))
-        self._note_change(key, circuit, before, now)
+        late = bool(self._closed_at) and self._is_late(key, record)
+        circuit.tell(record.id, failed, now, late)
+        if circuit.state != before:
+            self._note_change(key, circuit, before, now)
 
     def _is_late(self, key: _Key, record: CallRecord) -> bool:
         closed_at = self._closed_at.get(key)
@@ -279,8 +284,6 @@ class Breaker:
             self._closed_at.pop(key, None)
 
     def _note_change(self, key: _Key, circuit: Circuit, before: State, now: float) -> None:
-        if circuit.state == before:
-            return
         if circuit.state == "closed":
             self._troubled.pop(key, None)
             self._calm[key] = circuit
@@ -295,7 +298,8 @@ class Breaker:
     def _now(self) -> float:
         """Seconds that this breaker has seen pass. They never go back, whatever the clock does."""
         read = self._clock()
-        self._elapsed += max(0.0, read - self._last_read)
+        if read > self._last_read:
+            self._elapsed += read - self._last_read
         self._last_read = read
         return self._elapsed
 
@@ -316,6 +320,9 @@ class Breaker:
     # Words
 
     def _key_of(self, record: CallRecord) -> _Key | None:
+        if self._only is not None:
+            value = self._only(record)
+            return (value,) if value else None
         values = tuple([read(record) for read in self._readers])
         return values if any(values) else None
 

@@ -79,7 +79,7 @@ class Circuit:
         self._probes.append(call)
         return None
 
-    def tell(self, call: str, failed: bool | None, now: float, *, late: bool = False) -> None:
+    def tell(self, call: str, failed: bool | None, now: float, late: bool = False) -> None:
         """
         Learn how a call ended that was let through.
 
