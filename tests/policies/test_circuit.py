@@ -184,6 +184,20 @@ def test_a_window_over_which_ages_pass() -> None:
     assert (window.failures, window.calls) == (0, 0)
 
 
+def test_a_window_and_time_that_goes_back() -> None:
+    """
+    What was counted stays counted when time comes forward again.
+    """
+    window = Window(10.0)
+    window.add(True, 9.5)
+
+    window.slide(2.5)
+    window.add(False, 2.5)
+    window.slide(9.5)
+
+    assert (window.failures, window.calls) == (1, 2)
+
+
 def tripped(limits: Limits = LIMITS, now: float = 0.0) -> Circuit:
     """A circuit that has just opened."""
     circuit = Circuit(limits)
