@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from ai_ledger.policies.breaker import Breaker
     from ai_ledger.policies.budgets import Budget
     from ai_ledger.policies.quotas import Quotas
+    from ai_ledger.policies.words import Words
 
-__all__: list[str] = ["Breaker", "Budget", "Quotas"]
+__all__: list[str] = ["Breaker", "Budget", "Quotas", "Words"]
 
 _MODULES: Final[dict[str, str]] = {
     "Breaker": "breaker",
     "Budget": "budgets",
     "Quotas": "quotas",
+    "Words": "words",
 }
 
 

@@ -1,0 +1,541 @@
+"""The list of words in the database: read, edited, and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import msgspec
+
+from ai_ledger.bounds import label
+from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
+from ai_ledger.policies.words.rows import DRAFT_FIELDS, Draft, Word, checked
+from ai_ledger.records import utc_now
+from ai_ledger.sinks.sql.shared import database_url_of, shared_database
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection, Row
+
+    from ai_ledger.database.changes import Change
+    from ai_ledger.database.engine import Database
+
+T = TypeVar("T")
+
+MAX_WORDS: Final = 200_000
+_BATCH: Final = 1_000
+
+on_change: Final[list[Callable[[str], None]]] = []
+"""Called with the database's URL after each edit that this process makes."""
+
+
+class WordSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How the filter is set, for all processes.
+
+    Args:
+        fuzzy: Whether fuzzy words match more than exact ones do.
+        updated_at: When it was last changed; ``None`` for never.
+        updated_by: Who changed it.
+        version: Counts edits.
+    """
+
+    fuzzy: bool = True
+    updated_at: datetime | None = None
+    updated_by: str | None = None
+    version: int = 0
+
+
+class WordList:
+    """
+    The words of a database. Threads may share it; nothing is connected to before it is asked.
+
+    Args:
+        where: A URL of a database, an SQL sink or a ledger with one.
+
+    Raises:
+        ConfigurationError: There is no SQL store.
+    """
+
+    def __init__(self, where: object) -> None:
+        self.url: Final = database_url_of(where)
+
+    @property
+    def database(self) -> Database:
+        """The database, opened when it is first asked for."""
+        return shared_database(self.url)
+
+    # Reading
+
+    def get(self, id: int) -> Word:
+        """
+        One word.
+
+        Raises:
+            NotFound: There is none of this id.
+        """
+        with self.database.reading() as connection:
+            return _get(connection, id)
+
+    def list(
+        self,
+        *,
+        org_id: str | None = None,
+        everybody: bool = False,
+        contains: str | None = None,
+        active: bool | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[Word]:
+        """
+        Words, by id.
+
+        Args:
+            org_id: Those of this organisation alone; ``None`` for the global ones.
+            everybody: Those of all organisations and the global ones.
+            contains: Only those that have this text in them.
+            active: Only active ones, or only the others.
+            after: Only ids above this.
+            limit: At most so many.
+        """
+        import sqlalchemy as sa
+
+        from ai_ledger.database.tables.words import words
+
+        statement = sa.select(words).where(words.c.id > after).order_by(words.c.id)
+        if not everybody:
+            statement = statement.where(words.c.org_id == _stored_org(org_id))
+        if contains:
+            statement = statement.where(words.c.word.contains(contains, autoescape=True))
+        if active is not None:
+            statement = statement.where(words.c.active == active)
+        if limit is not None:
+            statement = statement.limit(limit)
+        with self.database.reading() as connection:
+            return [_word(row) for row in connection.execute(statement)]
+
+    def settings(self) -> WordSettings:
+        """How the filter is set."""
+        with self.database.reading() as connection:
+            return _settings(connection)[1]
+
+    def history(self, id: int, *, limit: int = 100) -> list[Change]:
+        """The edits of one word, newest first; also of one that was removed."""
+        from ai_ledger.database.changes import changes_of
+
+        with self.database.reading() as connection:
+            return changes_of(connection, "word", str(id), limit=limit)
+
+    def generation(self) -> int:
+        """A number that each edit raises."""
+        with self.database.reading() as connection:
+            return _settings(connection)[0]
+
+    def load(self) -> tuple[int, WordSettings, list[Word]]:
+        """Generation, settings and all active words, as they were at one moment."""
+        import sqlalchemy as sa
+
+        from ai_ledger.database.tables.words import words
+
+        with self.database.reading() as connection:
+            generation, settings = _settings(connection)
+            rows = connection.execute(sa.select(words).where(words.c.active == sa.true()))
+            return generation, settings, [_word(row) for row in rows]
+
+    # Editing
+
+    def add(
+        self, word: str, *, by: str | None = None, literal: bool = False, **fields: Any
+    ) -> Word:
+        """
+        Add a word.
+
+        Args:
+            word: What to look for.
+            by: Who says so; the user of this process, if left out.
+            literal: Take what looks like a regular expression for the word that it is.
+            fields: As in `Word`: ``action``, ``match``, ``replacement``, ``org_id``,
+                ``variants``, ``active``, ``note``.
+
+        Raises:
+            InvalidValue: A value that cannot be; names the field.
+            AlreadyThere: The organisation, or the global list, has this word.
+        """
+        draft = checked({"word": word, **fields}, literal=literal)
+        return self._edited(lambda connection: _add(connection, draft, _by(by)))
+
+    def edit(
+        self,
+        id: int,
+        *,
+        version: int | None = None,
+        by: str | None = None,
+        literal: bool = False,
+        **fields: Any,
+    ) -> Word:
+        """
+        Change a word; what is not named stays.
+
+        Args:
+            id: Which.
+            version: The one that was seen when the edit was thought of; ``None`` for any.
+            by: As for `add`.
+            literal: As for `add`.
+            fields: As for `add`, and ``word``.
+
+        Raises:
+            InvalidValue: A value that cannot be; names the field.
+            NotFound: There is no such word.
+            AlreadyThere: It would be a word that is there already.
+            EditConflict: Somebody has changed it meanwhile.
+        """
+
+        def work(connection: Connection) -> Word:
+            before = _seen(connection, id, version)
+            said = {name: getattr(before, name) for name in DRAFT_FIELDS} | fields
+            if fields.get("action", "replace") != "replace" and "replacement" not in fields:
+                said["replacement"] = None
+            # A word that was taken literally when it was added still is.
+            draft = checked(said, literal=literal or "word" not in fields)
+            return _change(connection, before, draft, _by(by))
+
+        return self._edited(work)
+
+    def remove(
+        self,
+        id: int,
+        *,
+        version: int | None = None,
+        by: str | None = None,
+    ) -> Word:
+        """
+        Remove a word; its history stays, and its id is never given again.
+
+        Raises:
+            NotFound: There is no such word.
+            EditConflict: Somebody has changed it meanwhile.
+        """
+        import sqlalchemy as sa
+
+        from ai_ledger.database.changes import note_change
+        from ai_ledger.database.tables.words import words
+
+        def work(connection: Connection) -> Word:
+            before = _seen(connection, id, version)
+            gone = connection.execute(
+                sa.delete(words).where(words.c.id == id, words.c.version == before.version)
+            )
+            if not gone.rowcount:
+                raise EditConflict(f"word {id} has been changed meanwhile: read it again")
+            note_change(connection, "word", str(id), before=_plain(before), after=None, by=_by(by))
+            return before
+
+        return self._edited(work)
+
+    def set_fuzzy(
+        self, fuzzy: bool, *, version: int | None = None, by: str | None = None
+    ) -> WordSettings:
+        """
+        Switch fuzzy matching on or off, for every process.
+
+        Raises:
+            EditConflict: The settings are not those of *version* any more.
+        """
+        import sqlalchemy as sa
+
+        from ai_ledger.database.changes import note_change
+        from ai_ledger.database.tables.words import settings as table
+
+        if not isinstance(cast("object", fuzzy), bool):
+            raise InvalidValue("fuzzy", fuzzy, "True or False")
+
+        def work(connection: Connection) -> WordSettings:
+            before = _settings(connection)[1]
+            if version is not None and before.version != version:
+                raise EditConflict("the settings have been changed meanwhile: read them again")
+            after = WordSettings(
+                fuzzy=fuzzy, updated_at=utc_now(), updated_by=_by(by), version=before.version + 1
+            )
+            connection.execute(
+                sa.update(table).where(table.c.id == 1).values(**msgspec.structs.asdict(after))
+            )
+            note_change(
+                connection,
+                "word_settings",
+                "fuzzy",
+                before={"fuzzy": before.fuzzy},
+                after={"fuzzy": fuzzy},
+                by=_by(by),
+            )
+            return after
+
+        return self._edited(work)
+
+    def put(
+        self,
+        drafts: Sequence[Draft],
+        *,
+        by: str | None = None,
+        unless: Callable[[list[str]], bool] = lambda _: False,
+    ) -> list[str]:
+        """
+        Add or update many words in one transaction, for imports.
+
+        Args:
+            drafts: Each word of each organisation once.
+            by: As for `add`.
+            unless: Shown what would become of each; true for: nothing is written.
+
+        Returns:
+            ``added``, ``updated`` or ``unchanged`` for each.
+        """
+        return self._edited(lambda connection: _put(connection, drafts, _by(by), unless))
+
+    def _edited(self, work: Callable[[Connection], T]) -> T:
+        def whole(connection: Connection) -> T:
+            # First of all, so that edits wait for each other here and not half-way.
+            _raise_generation(connection)
+            return work(connection)
+
+        done = self.database.writing(whole)
+        for told in list(on_change):
+            told(self.url)
+        return done
+
+
+def _by(by: str | None) -> str | None:
+    from ai_ledger.database.changes import whoever
+
+    by = by or whoever()
+    return None if by is None else label(by)
+
+
+def _stored_org(org_id: str | None) -> str:
+    return "" if org_id is None else label(org_id)
+
+
+def _word(row: Row[Any]) -> Word:
+    fields: dict[str, Any] = {name: getattr(row, name) for name in Word.__struct_fields__}
+    fields["org_id"] = fields["org_id"] or None
+    return Word(**fields)
+
+
+def _plain(word: Word | Draft) -> dict[str, Any]:
+    return {name: getattr(word, name) for name in DRAFT_FIELDS}
+
+
+def _get(connection: Connection, id: int) -> Word:
+    import sqlalchemy as sa
+
+    from ai_ledger.database.tables.words import words
+
+    row = connection.execute(sa.select(words).where(words.c.id == id)).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no word {id}")
+    return _word(row)
+
+
+def _seen(connection: Connection, id: int, version: int | None) -> Word:
+    word = _get(connection, id)
+    if version is not None and word.version != version:
+        raise EditConflict(
+            f"word {id} is at version {word.version} and not {version} any more: read it again"
+        )
+    return word
+
+
+def _settings(connection: Connection) -> tuple[int, WordSettings]:
+    import sqlalchemy as sa
+
+    from ai_ledger.database.tables.words import settings
+
+    row = connection.execute(sa.select(settings).where(settings.c.id == 1)).one_or_none()
+    if row is None:
+        return 0, WordSettings()
+    return row.generation, WordSettings(
+        fuzzy=bool(row.fuzzy),
+        updated_at=row.updated_at if row.version else None,
+        updated_by=row.updated_by,
+        version=row.version,
+    )
+
+
+def _raise_generation(connection: Connection) -> None:
+    import sqlalchemy as sa
+    from sqlalchemy.exc import IntegrityError
+
+    from ai_ledger.database.engine import Again
+    from ai_ledger.database.tables.words import settings
+
+    raised = connection.execute(
+        sa.update(settings).where(settings.c.id == 1).values(generation=settings.c.generation + 1)
+    )
+    if raised.rowcount:
+        return
+    try:
+        connection.execute(
+            sa.insert(settings).values(
+                id=1, generation=1, fuzzy=True, updated_at=utc_now(), updated_by=None, version=0
+            )
+        )
+    except IntegrityError:
+        # Another process was the first; this transaction is spoilt.
+        raise Again from None
+
+
+def _values(draft: Draft) -> dict[str, Any]:
+    return {**_plain(draft), "org_id": draft.org_id or ""}
+
+
+def _add(connection: Connection, draft: Draft, by: str | None) -> Word:
+    import sqlalchemy as sa
+
+    from ai_ledger.database.changes import note_change
+    from ai_ledger.database.tables.words import words
+
+    now = utc_now()
+    _refuse_twin(connection, draft, None)
+    made = connection.execute(
+        sa.insert(words).values(
+            **_values(draft),
+            created_at=now,
+            created_by=by,
+            updated_at=now,
+            updated_by=by,
+            version=1,
+        )
+    )
+    key = made.inserted_primary_key
+    assert key is not None
+    note_change(connection, "word", str(key[0]), before=None, after=_plain(draft), by=by, at=now)
+    return Word(
+        id=key[0],
+        created_at=now,
+        created_by=by,
+        updated_at=now,
+        updated_by=by,
+        version=1,
+        **_plain(draft),
+    )
+
+
+def _change(connection: Connection, before: Word, draft: Draft, by: str | None) -> Word:
+    import sqlalchemy as sa
+
+    from ai_ledger.database.changes import note_change
+    from ai_ledger.database.tables.words import words
+
+    if _plain(before) == _plain(draft):
+        return before
+    if (before.word, before.org_id) != (draft.word, draft.org_id):
+        _refuse_twin(connection, draft, before.id)
+    now = utc_now()
+    changed = connection.execute(
+        sa.update(words)
+        .where(words.c.id == before.id, words.c.version == before.version)
+        .values(**_values(draft), updated_at=now, updated_by=by, version=before.version + 1)
+    )
+    if not changed.rowcount:
+        raise EditConflict(f"word {before.id} has been changed meanwhile: read it again")
+    note_change(
+        connection,
+        "word",
+        str(before.id),
+        before=_plain(before),
+        after=_plain(draft),
+        by=by,
+        at=now,
+    )
+    return msgspec.structs.replace(
+        before, **_plain(draft), updated_at=now, updated_by=by, version=before.version + 1
+    )
+
+
+def _refuse_twin(connection: Connection, draft: Draft, own: int | None) -> None:
+    import sqlalchemy as sa
+
+    from ai_ledger.database.tables.words import words
+
+    twin = connection.execute(
+        sa.select(words.c.id).where(
+            words.c.org_id == (draft.org_id or ""), words.c.word == draft.word
+        )
+    ).scalar()
+    if twin is not None and twin != own:
+        whose = f"organisation {draft.org_id!r}" if draft.org_id else "the global list"
+        raise AlreadyThere(f"{whose} has this word already: it is word {twin}")
+
+
+def _put(
+    connection: Connection,
+    drafts: Sequence[Draft],
+    by: str | None,
+    unless: Callable[[list[str]], bool],
+) -> list[str]:
+    import sqlalchemy as sa
+
+    from ai_ledger.database.tables.words import words
+
+    known: dict[tuple[str | None, str], Word] = {}
+    for orgs in _batches(sorted({draft.org_id or "" for draft in drafts})):
+        rows = connection.execute(sa.select(words).where(words.c.org_id.in_(orgs)))
+        known.update(((word.org_id, word.word), word) for word in map(_word, rows))
+    results: list[str] = []
+    new: list[Draft] = []
+    for draft in drafts:
+        before = known.get((draft.org_id, draft.word))
+        if before is None:
+            new.append(draft)
+        results.append(
+            "added"
+            if before is None
+            else "unchanged"
+            if _plain(before) == _plain(draft)
+            else "updated"
+        )
+    if unless(results):
+        return results
+    for draft, result in zip(drafts, results, strict=True):
+        if result == "updated":
+            _change(connection, known[draft.org_id, draft.word], draft, by)
+    _add_many(connection, new, by)
+    return results
+
+
+def _add_many(connection: Connection, drafts: Sequence[Draft], by: str | None) -> None:
+    import sqlalchemy as sa
+
+    from ai_ledger.database.tables.changes import changes
+    from ai_ledger.database.tables.words import words
+
+    now = utc_now()
+    who = {"created_at": now, "created_by": by, "updated_at": now, "updated_by": by, "version": 1}
+    for batch in _batches(drafts):
+        connection.execute(sa.insert(words), [{**_values(draft), **who} for draft in batch])
+        orgs = sorted({draft.org_id or "" for draft in batch})
+        ids = {
+            (row.org_id, row.word): row.id
+            for row in connection.execute(
+                sa.select(words.c.id, words.c.org_id, words.c.word).where(
+                    words.c.org_id.in_(orgs), words.c.word.in_([draft.word for draft in batch])
+                )
+            )
+        }
+        connection.execute(
+            sa.insert(changes),
+            [
+                {
+                    "changed_at": now,
+                    "changed_by": by,
+                    "kind": "word",
+                    "key": str(ids[draft.org_id or "", draft.word]),
+                    "before": None,
+                    "after": msgspec.json.encode(_plain(draft), order="sorted").decode(),
+                }
+                for draft in batch
+            ],
+        )
+
+
+def _batches(many: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (many[start : start + _BATCH] for start in range(0, len(many), _BATCH))
