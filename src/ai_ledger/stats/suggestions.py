@@ -16,7 +16,7 @@ from ai_ledger.stats.advice import Suggestions
 from ai_ledger.stats.calendar import Edges
 from ai_ledger.stats.tallies import USE_FIELDS, Caching, CheaperModels, Prices, Repeats
 
-MAX_CALLS: Final = 200_000
+MAX_CALLS: Final = 100_000
 """At most so many calls are looked at, those of the newest days."""
 
 # Prompts come with the calls, so a batch is small.
