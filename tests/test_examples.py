@@ -52,6 +52,17 @@ REPORTS = {
         "qwen-plus  live_answer  1  100.0 %",
         "1,550 = 1,200 in + 350 out",
     ],
+    "refusals": [
+        "BudgetExceeded by a budget: budget 'CNY per month for each user_id' for 'u-42':",
+        "+00:00; nothing sent",
+        "ModelNotAllowed by the catalogue: model 'qwen-long' is disabled in the catalogue; nothing",
+        "ModelNotAllowed by a quota: organisation 'acme' may not use model 'qwen-max'",
+        "QuotaExceeded by a quota: quota acme / qwen-plus",
+        "TooSoon by a quota: quota acme / qwen-turbo: one call in 60 s; try again in",
+        "ContentBlocked by a word: blocked by word 1; nothing sent",
+        "CircuitOpen by a breaker: provider 'deepseek': 3 of 3 calls failed within 60 s; try again",
+        "(blocked 6, circuit_open 1, failed 3, success 3)",
+    ],
 }
 
 
