@@ -50,6 +50,7 @@ _COMMANDS: Final = {
     "prices": "prices",
     "providers": "catalog",
     "models": "catalog",
+    "budgets": "budgets",
     "forget": "upkeep",
     "db": "upkeep",
     "doctor": "doctor",

@@ -190,17 +190,19 @@ class Accounts:
             sa.select(accounts)
             .where(accounts.c.budget_id == budget_id)
             .order_by(accounts.c.period.desc(), accounts.c.scope)
-            .limit(max(0, min(limit, MAX_ACCOUNTS)))
         )
         if scope is not None:
             statement = statement.where(accounts.c.scope == scope)
-        with self._database.reading() as connection:
-            budget = connection.execute(_with_id(budget_id)).one_or_none()
-            rows = connection.execute(statement).all()
-        if budget is None:
-            return []
-        terms = Terms.from_json(budget.terms)
-        return [_account(terms, row) for row in rows]
+        return self._accounts(budget_id, statement, limit)
+
+    def period(self, budget_id: int, period: str, *, limit: int = MAX_ACCOUNTS) -> list[Account]:
+        """The accounts of a budget in one period, those that have used most first."""
+        statement = (
+            sa.select(accounts)
+            .where(accounts.c.budget_id == budget_id, accounts.c.period == period)
+            .order_by(accounts.c.used.desc(), accounts.c.reserved.desc(), accounts.c.scope)
+        )
+        return self._accounts(budget_id, statement, limit)
 
     def budget(self, name: str) -> StoredBudget | None:
         """The budget of this name, active or not."""
@@ -245,6 +247,15 @@ class Accounts:
                 for row in connection.execute(sa.select(budgets).order_by(budgets.c.name)).all()
                 for difference in _differences(connection, _budget(row))
             ]
+
+    def _accounts(self, budget_id: int, statement: sa.Select[Any], limit: int) -> list[Account]:
+        with self._database.reading() as connection:
+            budget = connection.execute(_with_id(budget_id)).one_or_none()
+            rows = connection.execute(statement.limit(max(0, min(limit, MAX_ACCOUNTS)))).all()
+        if budget is None:
+            return []
+        terms = Terms.from_json(budget.terms)
+        return [_account(terms, row) for row in rows]
 
     def _now(self, connection: Connection) -> datetime:
         if self._clock is not None:
