@@ -182,7 +182,8 @@ class Budget:
             on_warning=on_warning,
         )
         """What is asked of it before each call."""
-        self._panel: Panel | None = None
+        self.panel: Panel | None = None
+        """Who is asked together with it."""
         self._ledger: weakref.ref[Ledger] | None = None
         self._url = ""
 
@@ -221,7 +222,11 @@ class Budget:
             self.member.forget()
         self._url = url
         self._ledger = weakref.ref(ledger)
-        self._panel = Panel(tuple(budget.member for budget in together), holds, ledger)
+        members = tuple(budget.member for budget in together)
+        shared = [budget.panel for budget in together if budget.panel is not None]
+        self.panel = next(
+            (panel for panel in shared if panel.is_for(ledger, members, holds)), None
+        ) or Panel(members, holds, ledger)
 
     def check(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
         """
@@ -239,23 +244,23 @@ class Budget:
 
     def review(self, record: CallRecord, answer: str | None) -> Mapping[str, str] | None:
         """Give back what the call did not take; a mark if it took more than was set aside."""
-        panel = self._panel
+        panel = self.panel
         if panel is not None and panel.holds.end(record):
             return {MARK: "overrun"}
         return None
 
     def settle(self, record: CallRecord) -> None:
         """The same, for whoever does not ask for a review."""
-        if self._panel is not None:
-            self._panel.holds.end(record)
+        if self.panel is not None:
+            self.panel.holds.end(record)
 
     def _bound(self) -> Panel:
-        if self._panel is None:
+        if self.panel is None:
             raise ConfigurationError(
                 f"{self!r} is on no ledger yet: Ledger(…, policies=[…]) or "
                 "TrackedClient(…, policies=[…])"
             )
-        return self._panel
+        return self.panel
 
     # Asking
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
+import msgspec
+
 from ai_ledger.errors import AILedgerError
 from ai_ledger.policies.budgets.account import Claim, Exhausted, NotInForce
 from ai_ledger.policies.budgets.keeper import Keeper
@@ -74,27 +76,23 @@ class Slab:
         """Rows were charged to its account since its use was last looked at."""
 
 
-class Part:
+class Part(msgspec.Struct):
     """What one call holds of one slab."""
 
-    __slots__ = ("amount", "member", "slab")
-
-    def __init__(self, slab: Slab, amount: int, member: Member) -> None:
-        self.slab = slab
-        self.amount = amount
-        self.member = member
+    slab: Slab
+    amount: int
+    member: Member
 
 
-class Hold:
+class Hold(msgspec.Struct):
     """What one call holds, until its row is stored."""
 
-    __slots__ = ("begun", "ended", "parts")
-
-    def __init__(self, parts: list[Part], now: float) -> None:
-        self.parts = parts
-        self.begun = now
-        self.ended = False
-        """The call is over, and what it holds is final."""
+    parts: list[Part]
+    begun: float
+    panels: tuple[object, ...]
+    """Who has asked for it."""
+    ended: bool = False
+    """The call is over, and what it holds is final."""
 
 
 class Holds:
@@ -161,12 +159,12 @@ class Holds:
 
     # Before a call
 
-    def take(self, call_id: str, wants: Sequence[Want]) -> bool:
+    def take(self, call_id: str, wants: Sequence[Want], panel: object) -> bool:
         """Hold what the call needs of all accounts, if all of it is free here; or nothing."""
         now = time.monotonic()
         slabs = self.slabs
+        parts: list[Part] = []
         with self.lock:
-            parts: list[Part] = []
             for member, key, needed in wants:
                 slab = slabs.get(key)
                 if slab is None or slab.free < needed or slab.valid_until < now:
@@ -180,22 +178,24 @@ class Holds:
                 if slab.free < slab.low and not slab.refill:
                     slab.refill = True
                     self.keeper.ring()
-            self._hold(call_id, parts, now)
+            self._hold(call_id, parts, now, panel)
         return True
 
-    def _hold(self, call_id: str, parts: list[Part], now: float) -> None:
+    def _hold(self, call_id: str, parts: list[Part], now: float, panel: object) -> None:
         hold = self.held.get(call_id)
         if hold is None:
-            self.held[call_id] = Hold(parts, now)
+            self.held[call_id] = Hold(parts, now, (panel,))
         else:
+            # A budget of the client, after those of the ledger.
             hold.parts = [*hold.parts, *parts]
+            hold.panels = (*hold.panels, panel)
 
     def has(self, call_id: str, member: Member) -> bool:
         """Whether the call holds something of this budget already."""
         hold = self.held.get(call_id)
         return hold is not None and any(part.member is member for part in hold.parts)
 
-    def reserve(self, call_id: str, wants: Sequence[Want]) -> None:
+    def reserve(self, call_id: str, wants: Sequence[Want], panel: object) -> None:
         """
         Ask the store for what is not free here, and hold all of it. Within `slow`.
 
@@ -257,7 +257,7 @@ class Holds:
                 slab.wanted = needed * _AHEAD
                 slab.low = slab.free // 4 if grant.amount > needed else -1
                 parts.append(Part(slab, needed, member))
-            self._hold(call_id, parts, now)
+            self._hold(call_id, parts, now, panel)
         self.keeper.start()
         for (want, _), grant in zip(asked, granted.grants, strict=True):
             want[0].warn(want[1][1], grant.period, grant.used, grant.limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,6 +47,16 @@ class Panel:
         self.members = members
         self.holds = holds
         self._note = ledger.note
+        self._ledger = weakref.ref(ledger)
+
+    def is_for(self, ledger: Ledger, members: tuple[Member, ...], holds: Holds) -> bool:
+        """Whether it is the one for these."""
+        return (
+            self._ledger() is ledger
+            and self.holds is holds
+            and len(members) == len(self.members)
+            and all(a is b for a, b in zip(members, self.members, strict=True))
+        )
 
     def check(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
         """
@@ -57,7 +68,7 @@ class Panel:
         """
         try:
             wants, revision = self._wants(call, request)
-            if not wants or self.holds.take(call.id, wants):
+            if not wants or self.holds.take(call.id, wants, self):
                 return revision
         except CallRefused:
             raise
@@ -71,7 +82,7 @@ class Panel:
         """`check` for coroutines: the store is asked in another thread."""
         try:
             wants, revision = self._wants(call, request)
-            if not wants or self.holds.take(call.id, wants):
+            if not wants or self.holds.take(call.id, wants, self):
                 return revision
         except CallRefused:
             raise
@@ -96,12 +107,15 @@ class Panel:
     def _wants(
         self, call: CallRecord, request: Mapping[str, Any] | None
     ) -> tuple[list[Want], Revision | None]:
-        size = None
         wants: list[Want] = []
         revision = None
+        known = self.holds.held.get(call.id)
+        if known is not None and self in known.panels:
+            return wants, revision  # the first of these budgets has asked for all of them
+        size = None
         for member in self.members:
             key = member.key(call)
-            if key is None or self.holds.has(call.id, member):
+            if key is None or (known is not None and self.holds.has(call.id, member)):
                 continue
             if size is None:
                 size = size_of(request, call.operation)
@@ -145,10 +159,10 @@ class Panel:
         for attempt in range(_ATTEMPTS):
             wants[:] = [want for want in wants if self.is_in_force(want[0])]
             # Somebody else may have been given more meanwhile.
-            if not wants or holds.take(call.id, wants):
+            if not wants or holds.take(call.id, wants, self):
                 return
             try:
-                holds.reserve(call.id, wants)
+                holds.reserve(call.id, wants, self)
             except NotInForce as problem:
                 if attempt == _ATTEMPTS - 1:
                     raise AILedgerError(

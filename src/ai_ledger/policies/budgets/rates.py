@@ -12,6 +12,7 @@ from ai_ledger.records import CallRecord
 from ai_ledger.terms import Terms
 
 _MILLION: Final = 1_000_000
+_ALMOST: Final = _MILLION - 1
 _MAX_CACHED: Final = 2_048
 _INPUT: Final = (
     "input_per_mtok",
@@ -64,8 +65,8 @@ class Rates:
             if (input_tokens and input_rate is None) or (output_tokens and output_rate is None):
                 return None
             input_rate, output_rate = input_rate or 0, output_rate or 0
-        nano = -(-(input_tokens * input_rate + output_tokens * output_rate) // _MILLION)
-        return min(MAX_NANO, nano + self.per_call)
+        millionths = input_tokens * input_rate + output_tokens * output_rate
+        return (millionths + _ALMOST) // _MILLION + self.per_call
 
 
 def dearest(price: Price, factor: Decimal = Decimal(1)) -> Rates:

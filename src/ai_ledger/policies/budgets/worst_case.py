@@ -19,23 +19,37 @@ LARGEST: Final = 2**53
 # What servers put before and around a conversation; gpt-oss has the longest, of about
 # 75 tokens.
 _FRAME: Final = 128
-# Around one message, or one object of any kind.
+# Around one object of any kind, and around a message with a role and a text.
 _OBJECT: Final = 8
+_MESSAGE: Final = 24
 # Anthropic's instructions for tools, the longest that are published: 346 to 530 tokens
 # (https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/overview).
 _TOOLS: Final = 600
 
-_OUTPUT_LIMITS: Final = (
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
-    "max_new_tokens",
-    "max_tokens_to_sample",
-    "num_predict",
-)
 _WITHOUT_OUTPUT: Final = frozenset({"embeddings", "moderation", "rerank"})
-# Input that stays at the provider, or that it fetches itself.
-_STORED: Final = ("previous_response_id", "conversation", "web_search_options", "plugins")
+# What the keys of a request's body mean for its size, besides what is in them.
+_MEANINGS: Final = {
+    "max_tokens": "limit",
+    "max_completion_tokens": "limit",
+    "max_output_tokens": "limit",
+    "max_new_tokens": "limit",
+    "max_tokens_to_sample": "limit",
+    "num_predict": "limit",
+    "n": "answers",
+    "best_of": "answers",
+    "prompt": "prompt",
+    "tools": "tools",
+    "functions": "tools",
+    # Input that stays at the provider, or that it fetches itself.
+    "previous_response_id": "stored",
+    "conversation": "stored",
+    "web_search_options": "stored",
+    "plugins": "stored",
+    # Qwen thinks outside of max_tokens.
+    "thinking_budget": "thinking",
+    # What was foretold wrongly is charged as output.
+    "prediction": "foretold",
+}
 _IMAGES: Final = frozenset({"image", "image_url", "input_image"})
 _ATTACHED: Final = _IMAGES | {
     "input_audio",
@@ -94,7 +108,7 @@ def _bytes_of(text: str) -> int:
 def size_of(
     request: Mapping[str, Any] | None,
     operation: str,
-    weigh: Callable[[str], int] = _bytes_of,
+    weigh: Callable[[str], int] | None = None,
 ) -> Size:
     """
     How large *request* is at the most.
@@ -106,35 +120,82 @@ def size_of(
     Args:
         request: The body to be sent; ``None`` when unknown.
         operation: What kind of call it is, as its record says.
-        weigh: How many tokens a text has at the most.
+        weigh: How many tokens a text has at the most; as many as bytes, if left out.
     """
     if request is None:
         return UNKNOWN
-    tokens, unseen = _contents(request, weigh)
-    if "tools" in request or "functions" in request:
-        tokens += _TOOLS
-        unseen += _tools_elsewhere(request.get("tools"))
-    for key in _STORED:
-        if request.get(key):
-            unseen += 1
-    if isinstance(request.get("prompt"), Mapping):
-        unseen += 1  # a prompt stored at the provider
+    stated = _Stated()
+    tokens = _FRAME
+    waiting: list[Any] = []
+    # Called before each call: the usual request takes one step for each message.
+    for key, value in request.items():
+        if type(value) is str and weigh is None and value.isascii():
+            tokens += len(value)
+        elif key == "messages" and type(cast("object", value)) is list and weigh is None:
+            tokens += _messages(value, waiting)
+        elif value is not None:
+            waiting.append(value)
+        meaning = _MEANINGS.get(key)
+        if meaning is not None and value is not None:
+            stated.note(meaning, value, operation)
+    unseen = stated.unseen
+    if waiting:
+        more, hidden = _contents(waiting, weigh or _bytes_of)
+        tokens += more
+        unseen += hidden
+    tokens += stated.input_tokens
     if operation in _WITHOUT_OUTPUT:
         return Size(tokens, unseen, 0, 0, 0)
-    limit: int | None = None
-    for key in _OUTPUT_LIMITS:
-        if key in request:
-            stated = whole(request[key])
-            if stated is not None and (limit is None or stated > limit):
-                limit = stated
-    extra = 0
-    if "thinking_budget" in request:
-        # Qwen thinks outside of max_tokens.
-        extra += whole(request["thinking_budget"]) or 0
-    if request.get("prediction"):
-        # What was foretold wrongly is charged as output.
-        extra += _contents({"": request["prediction"]}, _bytes_of)[0]
-    return Size(tokens, unseen, limit, _answers(request, operation), extra)
+    answers = min(stated.answers * stated.prompts, LARGEST)
+    return Size(tokens, unseen, stated.limit, answers, stated.extra)
+
+
+class _Stated:
+    """What the options of a request say of its size."""
+
+    __slots__ = ("answers", "extra", "input_tokens", "limit", "prompts", "unseen")
+
+    def __init__(self) -> None:
+        self.input_tokens = 0
+        self.unseen = 0
+        self.limit: int | None = None
+        self.answers = 1
+        self.prompts = 1
+        self.extra = 0
+
+    def note(self, meaning: str, value: Any, operation: str) -> None:
+        if meaning == "limit":
+            tokens = whole(value)
+            if tokens is not None and (self.limit is None or tokens > self.limit):
+                self.limit = tokens
+        elif meaning == "answers":
+            self.answers = max(self.answers, whole(value) or 1)
+        elif meaning == "stored":
+            self.unseen += 1 if value else 0
+        elif meaning == "prompt":
+            self.unseen += isinstance(value, Mapping)  # one stored at the provider
+            self.prompts = _prompts(value) if operation == "text_completion" else 1
+        elif meaning == "tools":
+            self.input_tokens += _TOOLS
+            self.unseen += _tools_elsewhere(value)
+        elif meaning == "thinking":
+            self.extra += whole(value) or 0
+        else:
+            self.extra += sum(_contents([value], _bytes_of))
+
+
+def _messages(messages: list[Any], waiting: list[Any]) -> int:
+    """The tokens of plain messages; what is anything else goes to *waiting*."""
+    tokens = 0
+    for message in messages:
+        if type(message) is dict and len(fields := cast("dict[str, Any]", message)) == 2:
+            role, content = fields.get("role"), fields.get("content")
+            if type(content) is str and type(role) is str:
+                tokens += _MESSAGE + len(role)
+                tokens += len(content) if content.isascii() else _bytes_of(content)
+                continue
+        waiting.append(message)
+    return tokens
 
 
 def counter(model: str | None) -> Callable[[str], int] | None:
@@ -168,18 +229,11 @@ def whole(value: object) -> int | None:
     return min(value, LARGEST)
 
 
-def _answers(request: Mapping[str, Any], operation: str) -> int:
-    answers = 1
-    for key in ("n", "best_of"):
-        if key in request:
-            answers = max(answers, whole(request[key]) or 1)
-    if operation == "text_completion":
-        prompt = request.get("prompt")
-        if isinstance(prompt, (list, tuple)):
-            prompts = cast("list[object]", prompt)
-            if prompts and not isinstance(prompts[0], int):
-                answers *= len(prompts)
-    return min(answers, LARGEST)
+def _prompts(prompt: object) -> int:
+    if not isinstance(prompt, (list, tuple)):
+        return 1
+    listed = cast("list[object]", prompt)
+    return max(1, len(listed)) if not listed or type(listed[0]) is not int else 1
 
 
 def _tools_elsewhere(tools: object) -> int:
@@ -194,10 +248,9 @@ def _tools_elsewhere(tools: object) -> int:
     )
 
 
-def _contents(body: Mapping[str, Any], weigh: Callable[[str], int]) -> tuple[int, int]:
-    """The tokens of all that is in *body*, and how many of its parts cannot be seen."""
-    tokens, unseen = _FRAME, 0
-    waiting: list[Any] = [body]
+def _contents(waiting: list[Any], weigh: Callable[[str], int]) -> tuple[int, int]:
+    """The tokens of all that is in *waiting*, and how many of its parts cannot be seen."""
+    tokens, unseen = 0, 0
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
