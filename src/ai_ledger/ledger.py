@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -244,22 +243,33 @@ class Ledger:
             CallRefused: A policy refused. The refused call is on the books.
         """
         for policy in call.policies:
-            with self._asking(call, policy):
-                self._bind(policy)
-                self._revise(call, policy.check(call.begun, call.request))
+            try:
+                if id(policy) not in self._bound:
+                    self._bind(policy)
+                revision = policy.check(call.begun, call.request)
+                if revision is not None:
+                    self._revise(call, revision)
+            except BaseException as problem:  # noqa: BLE001  # looked at there
+                self._stumbled(call, policy, problem)
+            call.admitted += 1
         self._delivery.begin(call.begun)
 
     async def aadmit(self, call: OpenCall) -> None:
         """`admit` for coroutines: a policy that has to wait holds nobody else up."""
         for policy in call.policies:
-            with self._asking(call, policy):
-                self._bind(policy)
-                check = getattr(policy, "acheck", None)
-                if check is None:
-                    answer = policy.check(call.begun, call.request)
+            try:
+                if id(policy) not in self._bound:
+                    self._bind(policy)
+                acheck = getattr(policy, "acheck", None)
+                if acheck is None:
+                    revision = policy.check(call.begun, call.request)
                 else:
-                    answer = await check(call.begun, call.request)
-                self._revise(call, answer)
+                    revision = await acheck(call.begun, call.request)
+                if revision is not None:
+                    self._revise(call, revision)
+            except BaseException as problem:  # noqa: BLE001  # looked at there
+                self._stumbled(call, policy, problem)
+            call.admitted += 1
         self._delivery.begin(call.begun)
 
     def end_call(
@@ -368,20 +378,13 @@ class Ledger:
         self.end_call(call, "blocked", refusal)
         raise refusal
 
-    @contextmanager
-    def _asking(self, call: OpenCall, policy: Policy) -> Generator[None]:
-        try:
-            yield
-        except CallRefused as refusal:
-            self.end_call(call, status_of(refusal), refusal)
-            raise
-        except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
+    def _stumbled(self, call: OpenCall, policy: Policy, problem: BaseException) -> None:
+        """Raise a refusal, or what ended a coroutine that waited; pass over what is broken."""
+        if isinstance(problem, Exception) and not isinstance(problem, CallRefused):
             self.note(f"policy {type(policy).__name__} broke", problem)
-        except BaseException as interruption:
-            # A coroutine was cancelled while the policy let it wait.
-            self.end_call(call, status_of(interruption), interruption)
-            raise
-        call.admitted += 1
+            return
+        self.end_call(call, status_of(problem), problem)
+        raise problem
 
     def _bind(self, policy: Policy) -> None:
         """Make a policy known to this ledger, once; a client's policies are not known before."""
