@@ -7,11 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from ai_ledger import Ledger
-from ai_ledger.catalog import Catalog
+from ai_ledger.catalog import Catalog, guard
 from ai_ledger.testing import Provider
 
 KEY = "7Qcanarykey9f3Bd81Zk"
 """What the variable holds that settings refer to."""
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch) -> None:
+    """A busy machine is no database that is away."""
+    monkeypatch.setattr(guard, "WAIT_S", 60.0)
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from ai_ledger.errors import AILedgerError, ModelNotAllowed
@@ -99,7 +99,7 @@ class Guard:
         """
         reading = self._refresh()
         if reading is not None and self.must_wait():
-            reading.wait(max(0.0, self._asked_at + WAIT_S - time.monotonic()))
+            reading.wait(max(0.0, self._asked_at + WAIT_S - monotonic()))
         self.decide(call)
 
     def decide(self, call: CallRecord) -> None:
@@ -113,7 +113,7 @@ class Guard:
     def must_wait(self) -> bool:
         """Whether `check` may wait for the database; begins to read if that is due."""
         reading = self._refresh()
-        now = time.monotonic()
+        now = monotonic()
         return (
             reading is not None
             and not reading.is_set()
@@ -135,12 +135,12 @@ class Guard:
 
     def _refresh(self) -> threading.Event | None:
         """Begin to read if that is due; what is set when it is done, while it is not."""
-        if time.monotonic() < self._asked_at + REFRESH_S:
+        if monotonic() < self._asked_at + REFRESH_S:
             return self._reading
         with self._lock:
-            if time.monotonic() < self._asked_at + REFRESH_S:
+            if monotonic() < self._asked_at + REFRESH_S:
                 return self._reading
-            self._asked_at = time.monotonic()
+            self._asked_at = monotonic()
             done = self._reading = threading.Event()
             thread = threading.Thread(
                 target=self._read, args=(done, self._generation), name="ai-ledger-catalog"
@@ -161,9 +161,9 @@ class Guard:
             with self._lock:
                 # What was read before the last edit must not come after it.
                 if generation == self._generation:
-                    self._known, self._read_at = known, time.monotonic()
+                    self._known, self._read_at = known, monotonic()
         except (AILedgerError, OSError, ValueError, ImportError) as error:
-            self._asked_at = time.monotonic() + RETRY_S - REFRESH_S
+            self._asked_at = monotonic() + RETRY_S - REFRESH_S
             self._note("the catalogue could not be read", error)
         finally:
             done.set()

@@ -16,8 +16,8 @@ _REFERENCE: Final = re.compile(rf"\benv:({_NAME})(?![A-Za-z0-9_-])")
 # Keys without a known form: letters and digits mixed, longer than words and dates are.
 _TOKEN: Final = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{20,}")
 _TELLING: Final = re.compile(
-    r"(?i)(?:^|[-_. ]|(?<=[a-z])(?=[A-Z]))"
-    r"(?:key|apikey|secret|token|password|passwd|pwd|credentials?|auth|authorization|cookie)$"
+    r"(?:^|[-_. ]|(?<=[a-z])(?=[A-Z]))"
+    r"(?i:key|apikey|secret|token|password|passwd|pwd|credentials?|auth|authorization|cookie)$"
 )
 # What stands before a token in a header.
 _SCHEME: Final = re.compile(r"(?i)\s*(?:bearer|basic|token|api-key)?\s*")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -174,22 +174,22 @@ class StoredPrices:
         self._incidents.after_fork_in_child()
 
     def _current(self) -> _Read:
-        if time.monotonic() >= self._due:
+        if monotonic() >= self._due:
             with self._lock:
-                if time.monotonic() >= self._due:
+                if monotonic() >= self._due:
                     self._refresh()
         return self._read
 
     def _refresh(self) -> None:
         # First, so that what expires in the meantime is read once more.
-        self._due = time.monotonic() + REFRESH_S
+        self._due = monotonic() + REFRESH_S
         try:
             self._read = self._load()
         except (SinkUnavailable, SchemaError):
             # The sink at the same address says so already.
-            self._due = time.monotonic() + RETRY_S
+            self._due = monotonic() + RETRY_S
         except (AILedgerError, ValueError, OSError, ImportError) as error:
-            self._due = time.monotonic() + RETRY_S
+            self._due = monotonic() + RETRY_S
             self._incidents.note("prices of the catalogue could not be read", error)
         for trouble in self._read.troubles:
             self._incidents.note("a price of the catalogue could not be read", trouble)
@@ -204,7 +204,7 @@ class StoredPrices:
             database = Database(self._url, timeout_s=_TIMEOUT_S)
         # To ask is not to make: SQLite would leave an empty file behind.
         if database.kind == "sqlite" and not database.path.exists():
-            self._due = time.monotonic() + _UNMADE_S
+            self._due = monotonic() + _UNMADE_S
             return _NOTHING
         try:
             with database.reading() as connection:
