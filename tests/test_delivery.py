@@ -394,20 +394,29 @@ def test_nothing_happens_before_the_first_record(deliver: Any, folder: Path) -> 
     assert not folder.exists()
 
 
+def _until(there: Callable[[], bool]) -> None:
+    """Wait for what other threads bring about, on a machine that has other things to do as well."""
+    deadline = time.monotonic() + 30
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_sink_that_hangs_holds_up_nobody(deliver: Any) -> None:
     """
     Each sink has a thread of its own: while one hangs the other has everything.
     """
     hanging, quick = Shelf("hanging"), Shelf("quick")
     go = threading.Event()
-    hanging.before = lambda records: go.wait(10)
+    hanging.before = lambda records: go.wait(60)
     delivery = deliver(hanging, quick)
     calls = [record() for _ in range(10)]
     for call in calls:
         delivery.end(call)
 
-    assert delivery.flush(0.3) is False
-    assert (quick.records, hanging.records) == (calls, [])
+    _until(lambda: quick.records == calls)
+    assert delivery.flush(0.1) is False
+    assert hanging.records == []
     go.set()
     assert delivery.flush(5) is True
     assert hanging.records == calls
@@ -636,7 +645,7 @@ def test_threads_at_once(deliver: Any) -> None:
     for thread in threads:
         thread.join()
 
-    assert delivery.flush(5) is True
+    assert delivery.flush(30) is True
     assert sorted(shelf.ids) == sorted(call.id for mine in calls for call in mine)
 
 
@@ -735,7 +744,7 @@ def test_closing_keeps_to_its_time(deliver: Any) -> None:
     started = time.monotonic()
 
     assert delivery.close(0.3) is False
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 15
     go.set()
 
 
@@ -824,9 +833,7 @@ def test_a_late_thread_needs_no_further_call(deliver: Any, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         delivery.end(record())
-    deadline = time.monotonic() + 5
-    while not shelves[1].records and time.monotonic() < deadline:
-        time.sleep(0.01)
+    _until(lambda: bool(shelves[1].records))
 
     assert len(shelves[1].records) == 1
 
@@ -923,7 +930,7 @@ def test_a_fork_does_not_wait_for_a_sink_that_hangs(deliver: Any) -> None:
     """
     shelf = Shelf()
     go = threading.Event()
-    shelf.before = lambda records: go.wait(10)
+    shelf.before = lambda records: go.wait(60)
     delivery = deliver(shelf)
     delivery.end(record())
     delivery._ring()
@@ -935,7 +942,7 @@ def test_a_fork_does_not_wait_for_a_sink_that_hangs(deliver: Any) -> None:
         delivery.end(mine)
         os._exit(0 if delivery.flush(5) and shelf.records == [mine] and shelf.forked else 1)
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     go.set()
     assert delivery.flush(5) is True
@@ -968,7 +975,7 @@ def test_forks_while_segments_come_and_go(deliver: Any) -> None:
         done.set()
 
     threading.Thread(target=fork_often, daemon=True).start()
-    finished = done.wait(20)
+    finished = done.wait(60)
     stop.set()
     for thread in threads:
         thread.join(5)
@@ -994,7 +1001,7 @@ def _ends(work: Callable[[], object]) -> bool:
     """Whether *work* comes to its end in a thread of its own."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(2)
+    thread.join(20)
     return not thread.is_alive()
 
 
@@ -1051,7 +1058,7 @@ from ai_ledger.delivery import Delivery
 from ai_ledger.loading import loading
 from ai_ledger.records import CallRecord, new_id, utc_now
 
-faulthandler.dump_traceback_later(10, exit=True)
+faulthandler.dump_traceback_later(60, exit=True)
 
 
 class Sink:
@@ -1062,7 +1069,7 @@ class Sink:
 
 
 delivery = Delivery([Sink()], folder=Path({str(tmp_path / "journal")!r}))
-inside = threading.Event()
+inside, loaded = threading.Event(), threading.Event()
 
 
 def load():
@@ -1070,6 +1077,7 @@ def load():
         inside.set()
         time.sleep(0.5)
         delivery.end(CallRecord(id=new_id(), started_at=utc_now()))
+        loaded.set()
 
 
 thread = threading.Thread(target=load)
@@ -1080,12 +1088,13 @@ pid = os.fork()
 if not pid:
     with loading:
         delivery.end(CallRecord(id=new_id(), started_at=utc_now()))
-        os._exit(0 if delivery.flush(3) else 1)
+        os._exit(0 if loaded.is_set() and delivery.flush(20) else 1)
 took = time.monotonic() - started
 thread.join()
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-assert 0.3 < took < 0.9, took
-assert delivery.close(5)
+# The one that waits for the other would be let go after five seconds.
+assert took < 4.5, took
+assert delivery.close(20)
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False

@@ -116,11 +116,11 @@ def test_async_streams_run_side_by_side(provider):
         async with openai.AsyncOpenAI(base_url=provider.base_url, api_key="sk-test") as client:
             return await asyncio.gather(*(one(client) for _ in range(8)))
 
-    provider.on(delay=0.05)
+    provider.on(delay=1.0)
     began = time.monotonic()
 
     assert asyncio.run(all_of_them()) == [ANSWER] * 8
-    assert time.monotonic() - began < 8 * 0.05 + 1
+    assert time.monotonic() - began < 7
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_stream_that_ends_badly(client, provider, fields, error):
     seen = []
 
     with pytest.raises(Exception) as caught:
-        for chunk in chat(client.with_options(timeout=0.2), stream=True):
+        for chunk in chat(client.with_options(timeout=1.0), stream=True):
             seen.append(chunk.choices[0].delta.content)
 
     # openai 1.x and 2.x let the transport's own error through in mid-stream.

@@ -296,9 +296,10 @@ def test_ten_megabytes_are_estimated_at_once(text):
     A long text is sampled, and comes out as the sum of its parts.
     """
     part = len(text) // 1_000
-    started = time.perf_counter()
+    # Of this thread: what others do meanwhile is not its doing.
+    started = time.thread_time()
     count, _ = count_tokens(text, "qwen-plus")
-    took = time.perf_counter() - started
+    took = time.thread_time() - started
 
     assert took < 0.5
     assert count == pytest.approx(1_000 * count_tokens(text[:part], "qwen-plus")[0], rel=0.01)

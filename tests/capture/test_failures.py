@@ -111,7 +111,7 @@ async def test_timeout(sdk: Any, provider: Provider, books: Books) -> None:
     assert result == await outcome(create, client)
     assert result[0] == "APITimeoutError"
     assert books.facts("status", "error_type", "retries") == ("timeout", "APITimeoutError", 1)
-    assert 100 < (books.record.duration_ms or 0) < 3_000
+    assert 100 < (books.record.duration_ms or 0) < 60_000
 
 
 @pytest.mark.parametrize("mode", ["async"], indirect=True)

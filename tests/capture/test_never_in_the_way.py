@@ -211,10 +211,10 @@ def test_redaction_that_hangs(provider: Provider) -> None:
 
     def redact(text: str) -> str:
         if "hang" in text:
-            release.wait(20)
+            release.wait(60)
         return text
 
-    books = Books(redact=redact, redact_timeout=0.2)
+    books = Books(redact=redact, redact_timeout=1.5)
     with bare("sync", provider) as own:
         client = tracked(own, books)
         began = time.perf_counter()
@@ -224,14 +224,18 @@ def test_redaction_that_hangs(provider: Provider) -> None:
             )
         took = time.perf_counter() - began
         release.set()
-        time.sleep(0.05)
+        deadline = time.monotonic() + 30
+        while books.ledger.content_of("probe") == FAILED:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         client.chat.completions.create(model="qwen-plus", messages=MESSAGES)
 
     contents = [r.request_content for r in books.records]
     assert contents[:6] == [FAILED] * 6
     assert contents[6] is not None
     assert "hello there" in contents[6]
-    assert took < 2
+    # Waiting for each of the six would take nine seconds.
+    assert took < 7.5
     assert [record.status for record in books.records] == ["success"] * 7
 
 
@@ -241,10 +245,10 @@ def test_redaction_that_is_slow_for_many(provider: Provider) -> None:
     """
 
     def redact(text: str) -> str:
-        time.sleep(0.15)
+        time.sleep(0.5)
         return text
 
-    books = Books(redact=redact, redact_timeout=0.3)
+    books = Books(redact=redact, redact_timeout=1.0)
     waits: list[float] = []
 
     def work() -> None:
@@ -259,7 +263,8 @@ def test_redaction_that_is_slow_for_many(provider: Provider) -> None:
         thread.join()
 
     assert len(waits) == 20
-    assert max(waits) < 0.6
+    # One after the other they would take ten seconds.
+    assert max(waits) < 6
 
 
 def test_redaction_that_makes_a_call_end_inside_it() -> None:
@@ -273,12 +278,12 @@ def test_redaction_that_makes_a_call_end_inside_it() -> None:
             assert again.pop()() == "inner"
         return text
 
-    books = Books(redact=redact, redact_timeout=5)
+    books = Books(redact=redact, redact_timeout=20)
     again.append(lambda: books.ledger.content_of("inner"))
     began = time.perf_counter()
 
     assert books.ledger.content_of("outer") == "outer"
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 15
 
 
 @pytest.mark.parametrize("content", ["full", "none"])

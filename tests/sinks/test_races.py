@@ -73,9 +73,9 @@ def test_a_call_that_is_being_finished(
 
     with ThreadPoolExecutor(1) as threads:
         finishing = threads.submit(writing.write, [ENDED])
-        assert reached.wait(5)
+        assert reached.wait(30)
         changed = changing.forget(ONE) if change == "forget" else changing.delete(ONE, at=NOON)
-        finishing.result(5)
+        finishing.result(30)
 
     assert changed == 1
     if change == "forget":
@@ -132,6 +132,6 @@ def test_memory_loses_no_update(change: str, monkeypatch: pytest.MonkeyPatch) ->
         assert sink.restore(Query.build(scope=None, deleted=True)) == 1
     else:
         assert sink.forget(ALL) == 1
-    finishing[0].join(5)
+    finishing[0].join(30)
 
     assert [(record.status, record.input_tokens) for record in sink.records] == [("success", 7)]

