@@ -8,8 +8,9 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from ai_ledger.alerts.access import Access
 from ai_ledger.alerts.alert import Alert, Delivery, FailedCall, MarkState, State
 from ai_ledger.alerts.channel import Channel, channels_of
 from ai_ledger.alerts.rule import Rule, default_rules, owned
@@ -20,7 +21,6 @@ from ai_ledger.loading import loading
 from ai_ledger.records import utc_now
 from ai_ledger.secrets import scrub
 from ai_ledger.sinks.sql.shared import database_url_of, shared_database
-from ai_ledger.sinks.sql.sink import SQLSink
 
 if TYPE_CHECKING:
     from ai_ledger.alerts.marks import Marks
@@ -77,7 +77,6 @@ class Alerts:
         )
         self.channels: Final = channels_of(channels)
         self._clock: Final = clock
-        self._own_sink: SQLSink | None = None
         self._parts: _Parts | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -169,13 +168,8 @@ class Alerts:
             thread.join(_STOP_S)
 
     def close(self) -> None:
-        """`stop`, and close what was opened here."""
+        """`stop`; the connections are the process's, and stay open."""
         self.stop()
-        with self._lock:
-            sink, self._own_sink = self._own_sink, None
-            self._parts = None
-        if sink is not None:
-            sink.close()
 
     def __enter__(self) -> Alerts:
         return self
@@ -375,14 +369,6 @@ class Alerts:
             return [self._where]
         return [ledger for ledger in living_ledgers() if self._url in ledger.urls]
 
-    def _store(self) -> SQLSink:
-        for sink in getattr(self._where, "sinks", (self._where,)):
-            if isinstance(sink, SQLSink):
-                return sink
-        if self._own_sink is None:
-            self._own_sink = SQLSink(self._url)
-        return self._own_sink
-
     def _opened(self) -> _Parts:
         parts = self._parts
         if parts is not None:
@@ -390,28 +376,30 @@ class Alerts:
         database = shared_database(self._where)
         with loading, self._lock:
             if self._parts is None:
-                self._parts = _Parts(database, self._store(), self._clock)
+                self._parts = _Parts(database, self._clock)
             return self._parts
 
     def after_fork_in_child(self) -> None:
-        """Begin without the parent's thread and connections."""
+        """Begin without the parent's thread."""
         self._lock = threading.Lock()
         self._thread = None
         self._stopping = threading.Event()
-        if self._own_sink is not None:
-            self._own_sink.after_fork_in_child()
 
 
 class _Parts:
     """What needs SQLAlchemy, made when it is first used."""
 
-    def __init__(self, database: Database, store: SQLSink, clock: Callable[[], datetime]) -> None:
+    def __init__(self, shared: Database, clock: Callable[[], datetime]) -> None:
         from ai_ledger.alerts.findings import Sight
         from ai_ledger.alerts.marks import Marks
         from ai_ledger.alerts.outbox import Outbox
         from ai_ledger.alerts.register import Register
         from ai_ledger.alerts.rulebook import Rulebook
+        from ai_ledger.sinks.sql.reader import Reader
 
+        database = Access(shared)
+        # Reads through the same gate; it only needs what `Access` has.
+        store = Reader(cast("Database", database))
         self.rulebook: Rulebook = Rulebook(database, clock)
         self.register: Register = Register(database, clock)
         self.outbox: Outbox = Outbox(database, clock)

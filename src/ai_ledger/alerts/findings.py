@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from ai_ledger.alerts.access import Access, calls_of
 from ai_ledger.alerts.alert import CallsBehind, Finding
 from ai_ledger.alerts.channel import one_line
 from ai_ledger.alerts.rule import DAY_S, Rule, plain_of
 from ai_ledger.bounds import value_of_key
-from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.budgets import accounts, budgets
 from ai_ledger.money import from_nano, to_nano
 from ai_ledger.policies.breaker import living_breakers
 from ai_ledger.query import AnyOf, Condition, Query
-from ai_ledger.sinks.base import Store
+from ai_ledger.sinks.sql.reader import Reader
 from ai_ledger.terms import TOKENS, Terms
 from ai_ledger.totals import Totals
 
@@ -46,7 +46,7 @@ class Sight:
     """
 
     def __init__(
-        self, store: Store, database: Database, ledgers: Sequence[Ledger], now: datetime
+        self, store: Reader, database: Access, ledgers: Sequence[Ledger], now: datetime
     ) -> None:
         self.store = store
         self.database = database
@@ -78,7 +78,7 @@ class Sight:
         if rule.each:
             where[rule.each] = AnyOf((scope,))
         query = Query.build(scope=rule.org_id, since=since, until=self.now, where=where)
-        newest = self.store.calls(query, limit=LINKED, content=False)
+        newest = calls_of(self.store, query, limit=LINKED)
         return CallsBehind(
             ids=tuple(call.id for call in newest),
             since=since,
@@ -146,7 +146,7 @@ def _unpriced(sight: Sight, rule: Rule) -> list[Finding]:
         if rule.each:
             where[rule.each] = AnyOf((scope,))
         query = Query.build(scope=rule.org_id, since=edges[0], until=edges[1], where=where)
-        number = sum(group.totals.unpriced_calls for group in sight.store.aggregate(query))
+        number = sum(group.totals.unpriced_calls for group in sight.store.aggregate(query, (), ()))
         if number >= _limit(rule):
             text = f"{number:,} calls have no price within {_duration(rule.window_s)}"
             more = {"status": AnyOf(("success",)), "cost": AnyOf((None,))}

@@ -9,18 +9,18 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from ai_ledger.alerts.access import Access, calls_of
 from ai_ledger.alerts.alert import MARK_STATES, FailedCall, MarkState
 from ai_ledger.alerts.register import note_of
 from ai_ledger.alerts.rulebook import insert_new
 from ai_ledger.bounds import label
 from ai_ledger.database.changes import note_change
-from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import marks
 from ai_ledger.database.tables.calls import records
 from ai_ledger.errors import InvalidValue, NotFound
 from ai_ledger.query import AnyOf, Query
-from ai_ledger.sinks.base import Store
 from ai_ledger.sinks.sql.conditions import conditions
+from ai_ledger.sinks.sql.reader import Reader
 
 FAILURES: Final = ("failed", "timeout", "circuit_open")
 MAX_FAILURES: Final = 1_000
@@ -33,11 +33,11 @@ class Marks:
 
     Args:
         database: Where it is kept.
-        store: Where the calls are; the same database.
+        store: Reads the calls; of the same database.
         clock: Says what time it is.
     """
 
-    def __init__(self, database: Database, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Access, store: Reader, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._store = store
         self._clock = clock
@@ -80,8 +80,8 @@ class Marks:
         if not rows:
             return []
         ids = AnyOf(tuple(row.id for row in rows))
-        found = self._store.calls(
-            Query.build(scope=query.scope, where={"id": ids}), limit=len(rows), content=False
+        found = calls_of(
+            self._store, Query.build(scope=query.scope, where={"id": ids}), limit=len(rows)
         )
         calls = {call.id: call for call in found}
         return [

@@ -10,12 +10,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ai_ledger.alerts.access import Access
 from ai_ledger.alerts.alert import Alert, Delivery
 from ai_ledger.alerts.channel import Channel, name_of
 from ai_ledger.alerts.register import alert_of
 from ai_ledger.alerts.rulebook import insert_new
 from ai_ledger.bounds import storable
-from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import alerts, deliveries
 from ai_ledger.secrets import scrub
 
@@ -29,7 +29,7 @@ AT_ONCE: Final = 200
 # While one process tells a channel, no other does; if it dies over it, another one
 # does after this long. Longer than a webhook takes with all its attempts.
 _TAKEN: Final = timedelta(minutes=5)
-_PAUSES_S: Final = (60, 300, 900, 3_600, 3_600 * 3, 3_600 * 6, 3_600 * 12)
+_PAUSES_S: Final = (60, 300, 900, 3_600, 3_600 * 3, 3_600 * 6)
 MAX_ATTEMPTS: Final = len(_PAUSES_S) + 1
 
 
@@ -42,7 +42,7 @@ class Outbox:
         clock: Says what time it is.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Access, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
 

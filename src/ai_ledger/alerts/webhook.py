@@ -55,7 +55,7 @@ class Webhook:
             least 16 characters.
         timeout_s: For each attempt, everything included but the look-up of the name.
         attempts: For each `send`, with pauses that grow from half a second. What has
-            failed then is tried again later, for a day.
+            failed then is tried again later, for ten hours.
         allow_private: Admit addresses that are not public, such as those of this
             machine and network.
         name: By which it is remembered who was told; ``webhook`` and the host, if left out.
