@@ -93,7 +93,7 @@ class WordList:
         Args:
             org_id: Those of this organisation alone; ``None`` for the global ones.
             everybody: Those of all organisations and the global ones.
-            contains: Only those that have this text in them.
+            contains: Only those that have this text in them; SQLite takes a for A there.
             active: Only active ones, or only the others.
             after: Only ids above this.
             limit: At most so many.

@@ -1,0 +1,589 @@
+"""Words as a policy: what is sent, what is refused, who is told, and when the list is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openai import AsyncOpenAI, OpenAI
+
+from ai_ledger import TrackedClient
+from ai_ledger.errors import (
+    AlreadyThere,
+    ConfigurationError,
+    ContentBlocked,
+    EditConflict,
+    InvalidValue,
+    NotFound,
+    SinkUnavailable,
+)
+from ai_ledger.policies import Words
+from ai_ledger.policies.words import WordList, WordsUnavailable
+from ai_ledger.policies.words.places import places_of, with_texts
+from ai_ledger.query import Query
+from ai_ledger.records import CallRecord, new_id, utc_now
+from ai_ledger.testing import Provider, memory_ledger
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Words:
+    """A filter with a list of its own."""
+    return Words(f"sqlite:///{tmp_path}/words.db")
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider on loopback."""
+    with Provider() as provider:
+        yield provider
+
+
+def only(ledger: Any) -> CallRecord:
+    """The one call on the books."""
+    assert ledger.flush(10)
+    (record,) = next(ledger.store.scan(Query.build(scope=None)))
+    return record
+
+
+def said(text: str) -> Any:
+    """Messages with one text."""
+    return [{"role": "user", "content": text}]
+
+
+def call(**fields: Any) -> CallRecord:
+    """A call before it is made."""
+    return CallRecord(id=new_id(), started_at=utc_now(), status="unfinished", **fields)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_blocking(words: Words, provider: Provider, stream: bool) -> None:
+    """
+    Nothing is sent; the exception and the record say which rule, and not the word.
+    """
+    rule = words.rows.add("秘密计划")
+    with memory_ledger(policies=[words], content="none") as ledger:
+        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+        with pytest.raises(ContentBlocked) as raised:
+            client.chat.completions.create(
+                model="m", messages=said("说说 秘*密*计*划"), stream=stream
+            )
+        record = only(ledger)
+
+    assert provider.requests == []
+    assert raised.value.rules == (rule.id,)
+    assert (record.status, record.error_type) == ("blocked", "ContentBlocked")
+    assert record.error_message == f"blocked by word {rule.id}"
+    assert "秘" not in str(raised.value)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_replacing(words: Words, provider: Provider, stream: bool) -> None:
+    """
+    The provider sees the other text; the caller's own objects stay as they were.
+    """
+    rule = words.rows.add("秘密计划", action="replace", replacement="某事")
+    messages = [
+        {"role": "system", "content": "秘密计划"},
+        {"role": "user", "content": [{"type": "text", "text": "讲 秘密 计划。"}]},
+    ]
+    before = json.dumps(messages)
+    with memory_ledger(policies=[words]) as ledger:
+        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+        answer: Any = client.chat.completions.create(model="m", messages=messages, stream=stream)  # type: ignore[call-overload]
+        if stream:
+            list(answer)
+        record = only(ledger)
+
+    body = provider.requests[0].body
+    assert body["messages"][0]["content"] == "某事"
+    assert body["messages"][1]["content"][0]["text"] == "讲 某事。"
+    assert json.dumps(messages) == before
+    assert record.tags == {"ai_ledger.words_replaced": str(rule.id)}
+    assert "秘密" not in (record.request_content or "")
+
+
+def test_warning(words: Words, provider: Provider) -> None:
+    """
+    What is sent stays, and the record carries the rules.
+    """
+    first = words.rows.add("watch this", action="warn")
+    second = words.rows.add("这个", action="warn")
+    with memory_ledger(policies=[words]) as ledger:
+        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+        client.chat.completions.create(model="m", messages=said("WATCH  THIS 这个"))
+        record = only(ledger)
+
+    assert provider.requests[0].body["messages"][0]["content"] == "WATCH  THIS 这个"
+    assert record.tags == {"ai_ledger.words": f"{first.id},{second.id}"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_coroutines(words: Words, provider: Provider, stream: bool) -> None:
+    """
+    Asynchronous clients are treated alike.
+    """
+    words.rows.add("苹果", action="replace", replacement="水果")
+    rule = words.rows.add("idiot")
+
+    async def main() -> None:
+        async with TrackedClient(
+            AsyncOpenAI(base_url=provider.url, api_key="k"), ledger=ledger
+        ) as client:
+            answer: Any = await client.chat.completions.create(
+                model="m", messages=said("苹 果"), stream=stream
+            )
+            if stream:
+                async for _ in answer:
+                    pass
+            with pytest.raises(ContentBlocked) as raised:
+                await client.chat.completions.create(
+                    model="m", messages=said("i.d.i.o.t"), stream=stream
+                )
+            assert raised.value.rules == (rule.id,)
+
+    with memory_ledger(policies=[words]) as ledger:
+        asyncio.run(main())
+    assert [each.body["messages"][0]["content"] for each in provider.requests] == ["水果"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers(words: Words, provider: Provider, stream: bool) -> None:
+    """
+    The record of an answer that has a word is marked, if that was asked for.
+    """
+    rule = words.rows.add("ok", action="warn")
+    checking = Words(words.rows.url, answers=True)
+    for policy, marks in ((words, {}), (checking, {"ai_ledger.words_in_answer": str(rule.id)})):
+        with memory_ledger(policies=[policy]) as ledger:
+            client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+            policy.reload()
+            answer: Any = client.chat.completions.create(
+                model="m", messages=said("x"), stream=stream
+            )
+            if stream:
+                list(answer)
+            record = only(ledger)
+        word = (record.response_content or "").split()[0].strip(".,").lower()
+        if word != "ok":
+            words.rows.edit(rule.id, word=word)
+            checking.reload()
+            assert checking.review(record, record.response_content) == {
+                "ai_ledger.words_in_answer": str(rule.id)
+            }
+            assert words.review(record, record.response_content) is None
+            return
+        assert record.tags == marks
+
+
+PLACES = {
+    "messages": [
+        {"role": "user", "name": "X", "content": "1X"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "2X"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,X"}},
+                {"type": "input_audio", "input_audio": {"data": "X", "format": "X"}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "tool_calls": [
+                {"id": "X", "type": "X", "function": {"name": "X", "arguments": '{"a": "3X"}'}}
+            ],
+        },
+        {"role": "tool", "tool_call_id": "X", "content": "4X"},
+        {"role": "user", "content": [{"type": "tool_use", "id": "X", "input": {"q": "5X"}}]},
+        {
+            "role": "user",
+            "content": [{"type": "tool_result", "tool_use_id": "X", "content": "6X"}],
+        },
+    ],
+    "input": ["7X", {"role": "X", "content": [{"type": "input_text", "text": "8X"}]}],
+    "instructions": "9X",
+    "prompt": {"id": "X", "variables": {"city": "10X", "X": {"type": "X", "text": "11X"}}},
+    "system": [{"type": "text", "text": "12X", "cache_control": {"type": "X"}}],
+    "model": "X",
+    "user": "X",
+    "metadata": {"X": "X"},
+    "stop": ["X"],
+}
+
+
+def test_the_places_of_a_request() -> None:
+    """
+    Every text that a person may have written, and no key, id, name, address or data.
+    """
+    texts = [place.text for place in places_of(PLACES)]
+
+    assert [text for text in texts if "X" in text and len(text) > 1] == [
+        "1X", "2X", '{"a": "3X"}', "4X", "5X", "6X", "7X", "8X", "9X", "10X", "11X", "12X",
+    ]  # fmt: skip
+
+
+def test_other_texts_in_their_places() -> None:
+    """
+    Only what is on the way to a changed text is copied.
+    """
+    before = json.dumps(PLACES)
+    path = ("messages", 1, "content", 0, "text")
+
+    changed = with_texts(PLACES, {path: "new"})
+
+    assert changed["messages"][1]["content"][0] == {"type": "text", "text": "new"}
+    assert changed["messages"][0] is PLACES["messages"][0]
+    assert json.dumps(PLACES) == before
+
+
+def test_json_stays_json(words: Words) -> None:
+    """
+    A replacement inside of the arguments of a tool is written as JSON has it.
+    """
+    words.rows.add("falcon", action="replace", replacement='a "bird"\n')
+    message = {"tool_calls": [{"function": {"arguments": '{"q": "falcon"}'}}]}
+
+    revision = words.check(call(), {"messages": [message]})
+
+    assert revision is not None
+    assert revision.request is not None
+    arguments = revision.request["messages"][0]["tool_calls"][0]["function"]["arguments"]
+    assert json.loads(arguments) == {"q": 'a "bird"\n'}
+
+
+def test_embeddings_and_parts(words: Words) -> None:
+    """
+    Texts of a list are apart from each other; parts of one message are not.
+    """
+    rule = words.rows.add("敏感词")
+
+    assert words.check(call(), {"input": ["敏", "感词"]}) is None
+    parts = [{"type": "text", "text": "敏"}, {"type": "text", "text": "感词"}]
+    with pytest.raises(ContentBlocked) as raised:
+        words.check(call(), {"messages": [{"role": "user", "content": parts}]})
+    assert raised.value.rules == (rule.id,)
+
+
+def test_messages_that_are_models(words: Words, provider: Provider) -> None:
+    """
+    An answer's message handed back as it came is looked through as well.
+    """
+    words.rows.add("banana", action="replace", replacement="fruit")
+    with memory_ledger(policies=[words]) as ledger:
+        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+        answer = client.chat.completions.create(model="m", messages=said("x"))
+        message = answer.choices[0].message
+        message.content = "a banana"
+        client.chat.completions.create(model="m", messages=[*said("y"), message])
+
+    assert provider.requests[-1].body["messages"][1]["content"] == "a fruit"
+    assert message.content == "a banana"
+
+
+def test_a_body_nested_too_deep(words: Words) -> None:
+    """
+    Is refused, since it cannot be looked through.
+    """
+    words.rows.add("敏感词")
+    body: Any = "x"
+    for _ in range(5_000):
+        body = {"content": [body]}
+
+    with pytest.raises(WordsUnavailable):
+        words.check(call(), {"messages": [body]})
+    assert words.incidents() == {"the word filter failed": 1}
+
+
+def test_what_replacing_puts_together_is_blocked(words: Words) -> None:
+    """
+    A word that blocks, made by taking another one out of its middle.
+    """
+    blocking = words.rows.add("敏感词")
+    words.rows.add("苹果", action="replace", replacement="")
+
+    with pytest.raises(ContentBlocked) as raised:
+        words.check(call(), {"input": "敏苹果感词"})
+    assert raised.value.rules == (blocking.id,)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(st.text("敏感词苹果 x*", max_size=20), st.sampled_from([None, "a", "b", "c"]))
+def test_tenants_stay_apart(tmp_path: Path, text: str, org: str | None) -> None:
+    """
+    The words of one organisation change nothing for another one, or for calls without one.
+    """
+    words = Words(f"sqlite:///{tmp_path}/words.db")
+    if not words.rows.list(everybody=True):
+        words.rows.add("敏感", org_id="a", action="warn")
+        words.rows.add("敏感", org_id="b", action="warn")
+        words.rows.add("苹果", action="warn")
+    whose = {each.org_id for each in words.find(text, org)}
+
+    assert whose <= {None, org}
+    assert {each.rule for each in words.find(text, "c")} == {each.rule for each in words.find(text)}
+
+
+# The list
+
+
+def test_the_list(sql_url: str) -> None:
+    """
+    Added, read, edited, removed, with who and when, on every database.
+    """
+    rows = WordList(sql_url)
+    first = rows.add("敏感词", by="ann", variants=True, note="n")
+    second = rows.add("敏感词", org_id="acme", action="replace", replacement="x")
+    upper = rows.add("ABC")
+    lower = rows.add("abc")
+
+    assert rows.get(first.id) == first
+    assert [each.id for each in rows.list()] == [first.id, upper.id, lower.id]
+    assert [each.id for each in rows.list(org_id="acme")] == [second.id]
+    assert len(rows.list(everybody=True)) == 4
+    assert [each.id for each in rows.list(contains="感")] == [first.id]
+    changed = rows.edit(first.id, version=1, by="bob", action="warn")
+    assert (changed.version, changed.updated_by, changed.created_by) == (2, "bob", "ann")
+    assert rows.get(first.id) == changed
+    with pytest.raises(EditConflict):
+        rows.edit(first.id, version=1, action="block")
+    with pytest.raises(AlreadyThere):
+        rows.add("敏感词")
+    with pytest.raises(AlreadyThere):
+        rows.edit(upper.id, word="abc")
+    rows.remove(lower.id, by="eve")
+    with pytest.raises(NotFound):
+        rows.get(lower.id)
+    assert [each.changed_by for each in rows.history(first.id)] == ["bob", "ann"]
+    assert rows.history(lower.id)[0].after is None
+    assert rows.add("new").id > lower.id
+    assert rows.settings().fuzzy is True
+    assert rows.set_fuzzy(False, by="ann").version == 1
+    assert (rows.settings().fuzzy, rows.settings().updated_by) == (False, "ann")
+    with pytest.raises(EditConflict):
+        rows.set_fuzzy(True, version=0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        pytest.param({"word": ""}, "word", id="empty"),
+        pytest.param({"word": "x" * 101}, "word", id="too long"),
+        pytest.param({"word": "***"}, "word", id="punctuation"),
+        pytest.param({"word": "\u200b"}, "word", id="invisible"),
+        pytest.param({"word": ".*敏感"}, "word", id="any text before"),
+        pytest.param({"word": "(a+)+$"}, "word", id="repeated groups"),
+        pytest.param({"word": r"\d+"}, "word", id="digits"),
+        pytest.param({"word": "敏感|违规"}, "word", id="alternatives"),
+        pytest.param({"word": "[a-z]x"}, "word", id="a class"),
+        pytest.param({"word": "敏感", "match": "regex"}, "match", id="unknown match"),
+        pytest.param({"word": "敏感", "action": "delete"}, "action", id="unknown action"),
+        pytest.param({"word": "敏感", "active": "yes"}, "active", id="no boolean"),
+        pytest.param({"word": "感", "match": "fuzzy"}, "match", id="fuzzy and too short"),
+        pytest.param({"word": "敏感", "replacement": "x"}, "replacement", id="not replaced"),
+        pytest.param(
+            {"word": "敏感", "action": "replace", "replacement": "敏*感"}, "replacement",
+            id="replaced by itself",
+        ),
+        pytest.param({"word": "敏感", "colour": 1}, "colour", id="unknown field"),
+    ],
+)  # fmt: skip
+def test_bad_words(words: Words, fields: dict[str, Any], field: str) -> None:
+    """
+    Refused with the field's name, and nothing is written.
+    """
+    with pytest.raises(InvalidValue) as raised:
+        words.rows.add(fields.pop("word"), **fields)
+
+    assert raised.value.field == field
+    assert words.rows.list(everybody=True) == []
+    assert words.rows.generation() == 0
+
+
+@pytest.mark.parametrize("word", [".*敏感", "a|b"])
+def test_literal_words(words: Words, word: str) -> None:
+    """
+    What looks like an expression may be meant letter for letter, and can be edited then.
+    """
+    added = words.rows.add(word, literal=True)
+
+    assert words.rows.edit(added.id, action="warn").word == word
+
+
+@pytest.mark.parametrize("word", ["C++", "a.b", "what?", "$$$ money", "50% off", "F*** you", "1+1"])
+def test_words_with_punctuation(words: Words, word: str) -> None:
+    """
+    Punctuation alone makes no regular expression.
+    """
+    words.rows.add(word)
+
+    assert len(words.find(f"x {word} y")) == 1
+
+
+# Reloading
+
+
+def test_edits_of_this_process_apply_at_once(words: Words) -> None:
+    """
+    The call after an edit is checked by the new list.
+    """
+    assert words.find("敏感词") == ()
+    rule = words.rows.add("敏感词")
+    assert words.find("敏感词").rules() == (rule.id,)
+    WordList(words.rows.url).edit(rule.id, active=False)
+    assert words.find("敏感词") == ()
+    words.rows.edit(rule.id, active=True, match="fuzzy")
+    assert words.find("民感词").rules() == (rule.id,)
+    words.rows.set_fuzzy(False)
+    assert words.find("民感词") == ()
+
+
+def test_edits_of_others_apply_after_a_while(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Noticed in the background; meanwhile the old list is used.
+    """
+    quick = Words(words.rows.url, poll_s=0.01)
+    quick.reload()
+    monkeypatch.setattr("ai_ledger.policies.words.store.on_change", [])
+    rule = words.rows.add("敏感词")
+
+    async def until_found() -> None:
+        while not quick.find("敏感词"):
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(until_found(), 60))
+    assert quick.find("敏感词").rules() == (rule.id,)
+
+
+def test_the_usual_call_asks_nobody(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Within the two seconds no database is spoken to.
+    """
+    rested = Words(words.rows.url, poll_s=3_600)
+    rested.rows.add("敏感词")
+    rested.find("x")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the database was asked")
+
+    monkeypatch.setattr(WordList, "load", refuse)
+    monkeypatch.setattr(WordList, "generation", refuse)
+    for _ in range(100):
+        assert rested.find("敏感词")
+    assert rested.incidents() == {}
+
+
+def test_a_database_that_is_away_keeps_the_last_list(
+    words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The list in use stays, and the trouble is counted.
+    """
+    words.rows.add("敏感词")
+    words.reload()
+
+    def away(*_: object) -> None:
+        raise SinkUnavailable("gone")
+
+    monkeypatch.setattr(WordList, "load", away)
+    words.edited(words.rows.url)
+
+    with pytest.raises(ContentBlocked):
+        words.check(call(), {"input": "敏感词"})
+    assert words.incidents() == {"the list of words could not be read again": 1}
+
+
+@pytest.mark.parametrize("choice", ["refuse", "allow"])
+def test_a_list_that_was_never_loaded(provider: Provider, choice: Any) -> None:
+    """
+    The call is refused or let through, as was said, and it is counted.
+    """
+    words = Words("postgresql://nobody@127.0.0.1:1/none", on_unavailable=choice)
+    with memory_ledger(policies=[words]) as ledger:
+        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+        if choice == "refuse":
+            with pytest.raises(WordsUnavailable):
+                client.chat.completions.create(model="m", messages=said("x"))
+        else:
+            client.chat.completions.create(model="m", messages=said("x"))
+        record = only(ledger)
+        noted = ledger.health().incidents if hasattr(ledger.health(), "incidents") else {}
+
+    assert record.status == ("blocked" if choice == "refuse" else "success")
+    assert len(provider.requests) == (choice == "allow")
+    assert any("words" in reason for reason in {**words.incidents(), **noted})
+
+
+@pytest.mark.parametrize("choice", ["refuse", "allow"])
+def test_a_filter_that_fails(
+    words: Words, choice: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Whatever breaks in it, the gate is as was said; the log has no word of the prompt.
+    """
+    failing = Words(words.rows.url, on_unavailable=choice)
+    failing.rows.add("敏感词")
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("about the 秘密")
+
+    monkeypatch.setattr("ai_ledger.policies.words.policy.hits_in", broken)
+    if choice == "refuse":
+        with pytest.raises(WordsUnavailable):
+            failing.check(call(), {"input": "秘密"})
+    else:
+        assert failing.check(call(), {"input": "秘密"}) is None
+    assert failing.incidents() == {"the word filter failed": 1}
+    assert "秘密" not in caplog.text
+
+
+def test_a_ledger_says_where_the_list_is(tmp_path: Path, provider: Provider) -> None:
+    """
+    Without an address the words are those in the ledger's own database.
+    """
+    from ai_ledger import Ledger
+
+    words = Words()
+    with pytest.raises(ConfigurationError):
+        _ = words.rows
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db", policies=[words]) as ledger:
+        rule = WordList(ledger).add("敏感词")
+        assert words.find("敏感词").rules() == (rule.id,)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_filters_with_what_it_has(words: Words) -> None:
+    """
+    With the parent's list, its own locks, and its own edits.
+    """
+    words.rows.add("敏感词")
+    assert words.find("敏感词")
+    words._lock.acquire()
+    child = os.fork()
+    if child == 0:
+        try:
+            found = bool(words.find("敏感词"))
+            words.rows.add("另一个词")
+            found = found and bool(words.find("另一个词"))
+        except BaseException:
+            found = False
+        os._exit(0 if found else 1)
+    words._lock.release()
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_options_that_cannot_be() -> None:
+    """
+    Refused when the filter is made.
+    """
+    with pytest.raises(ConfigurationError):
+        Words("sqlite:///x.db", on_unavailable="maybe")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError):
+        Words(memory_ledger())
