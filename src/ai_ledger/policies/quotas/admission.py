@@ -66,6 +66,13 @@ class Admission:
         """Whether there is something to give back."""
         return self.local is not None or bool(self.shared)
 
+    def __enter__(self) -> None:
+        """From here on, an exception gives all of it back."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            self.end()
+
     def end(self) -> None:
         """Give all of it back. Never waits."""
         gate, self.local = self.local, None

@@ -12,6 +12,8 @@ from datetime import datetime
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import msgspec
+
 from ai_ledger.bounds import key_of
 from ai_ledger.errors import (
     AILedgerError,
@@ -29,7 +31,12 @@ from ai_ledger.policies.quotas.known import REFRESH_S, Known, known_rows
 from ai_ledger.policies.quotas.places import LocalPlaces, SharedPlaces
 from ai_ledger.policies.quotas.quota import EVERY, ModelSwitch, Quota, QuotaUse, name_of
 from ai_ledger.policies.quotas.rates import MEMORY, Rates
-from ai_ledger.policies.quotas.tokens import TokenLimits
+from ai_ledger.policies.quotas.tokens import (
+    TokenLimits,
+    count_tokens,
+    stop_counting,
+    tokens_used,
+)
 from ai_ledger.policy import MARK_PREFIX, Revision
 from ai_ledger.records import CallRecord, utc_now
 from ai_ledger.sinks.sql.shared import database_url_of, shared_database
@@ -41,7 +48,8 @@ if TYPE_CHECKING:
     from ai_ledger.policies.quotas.rows import Snapshot
 
 MARK: Final = f"{MARK_PREFIX}quota"
-UNCHECKED: Final = Revision(marks={MARK: "unchecked"})
+_UNCHECKED: Final = {MARK: "unchecked"}
+UNCHECKED: Final = Revision(marks=_UNCHECKED)
 _POLL_S: Final = (0.01, 0.25)
 _GUESS_S: Final = 1.0
 """When a call in flight ends nobody knows; this is what `TooSoon` says."""
@@ -105,7 +113,7 @@ class Quotas:
         self._rates = Rates(storage)
         self._local = LocalPlaces()
         self._shared = SharedPlaces(self._database, place_ttl)
-        self._tokens = TokenLimits(self._database, on_unavailable)
+        self._tokens = TokenLimits(on_unavailable)
         self._start()
         _living.add(self)
 
@@ -148,17 +156,16 @@ class Quotas:
         while True:
             try:
                 plan = self._plan(call)
-                self._tokens.check(plan.quota, call, request)
-                try:
-                    self._held_from(call, self._enter(plan))
-                except BaseException:
-                    self._tokens.undo(plan.quota, call)
-                    raise
+                admission = self._enter(plan)
+                # Last, since other policies may hold something of the same call by then,
+                # and when there are no tokens a turn is not worth having.
+                with admission:
+                    marks = plan.quota and self._tokens.check(plan.quota, call, request)
             except Later as later:
                 time.sleep(self._pause(later, give_up, attempts))
                 attempts += 1
             else:
-                return UNCHECKED if plan.unchecked else None
+                return self._admitted(call, plan, admission, marks)
 
     async def acheck(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
         """As `check`; the event loop goes on while this waits, and while the store is asked."""
@@ -171,21 +178,21 @@ class Quotas:
             try:
                 fresh = self._known.is_fresh
                 plan = self._plan(call) if fresh else await run_sync(self._plan, call)
-                await self._tokens.acheck(plan.quota, call, request)
-                try:
-                    if plan.is_local:
-                        admission = self._enter(plan)
-                    else:
-                        admission = await self._entered_elsewhere(plan)
-                    self._held_from(call, admission)
-                except BaseException:
-                    self._tokens.undo(plan.quota, call)
-                    raise
+                if plan.is_local:
+                    admission = self._enter(plan)
+                else:
+                    admission = await self._entered_elsewhere(plan)
+                with admission:
+                    marks = plan.quota and await self._tokens.acheck(plan.quota, call, request)
             except Later as later:
                 await anyio.sleep(self._pause(later, give_up, attempts))
                 attempts += 1
             else:
-                return UNCHECKED if plan.unchecked else None
+                return self._admitted(call, plan, admission, marks)
+
+    def review(self, record: CallRecord, answer: str | None) -> Mapping[str, str] | None:
+        """The mark of a call that took more tokens than could be foreseen."""
+        return self._tokens.review(record, answer)
 
     def settle(self, record: CallRecord) -> None:
         """Give back what the call has held."""
@@ -272,6 +279,7 @@ class Quotas:
 
         remove_quota(self._database(), org_id, model, version=version, by=by)
         self._known.edited()
+        stop_counting(self._database(), org_id, model, by)
 
     def switch_off(self, model: str, *, by: str | None = None) -> ModelSwitch:
         """Refuse all calls of *model*, whoever makes them."""
@@ -325,7 +333,10 @@ class Quotas:
         """
         from ai_ledger.policies.quotas.rows import use_of
 
-        return use_of(self._database(), self.get(org_id, model), utc_now())
+        quota = self.get(org_id, model)
+        use = use_of(self._database(), quota, utc_now())
+        charged = tokens_used(self._database(), quota)
+        return use if charged is None else msgspec.structs.replace(use, tokens_used=charged)
 
     def history(self, org_id: str | None, model: str, *, limit: int = 100) -> list[Change]:
         """
@@ -386,6 +397,8 @@ class Quotas:
     ) -> Quota:
         from ai_ledger.policies.quotas.rows import save_quota
 
+        # Else a hundred rows that only allow or refuse would ask for budgets.
+        tokens_matter = not fields.keys().isdisjoint(("tokens", "valid_from", "valid_until"))
         saved = save_quota(
             self._database(),
             org_id,
@@ -396,6 +409,8 @@ class Quotas:
             must_exist=must_exist,
         )
         self._known.edited()
+        if tokens_matter:
+            count_tokens(self._database(), saved, by)
         return saved
 
     def _switch(self, model: str, *, by: str | None, **fields: Any) -> ModelSwitch:
@@ -493,9 +508,14 @@ class Quotas:
             raise
         return taken[0]
 
-    def _held_from(self, call: CallRecord, admission: Admission) -> None:
+    def _admitted(
+        self, call: CallRecord, plan: Plan, admission: Admission, revision: Revision | None
+    ) -> Revision | None:
         if admission.holds_anything:
             self._held[call.id] = admission
+        if not plan.unchecked:
+            return revision
+        return UNCHECKED if revision is None else Revision(marks={**revision.marks, **_UNCHECKED})
 
     def _pause(self, later: Later, give_up: float, attempts: int) -> float:
         """How long to wait before the next attempt; raises when that is too long."""
