@@ -228,3 +228,16 @@ def test_hostile_texts(catalog, command) -> None:
     ):
         out = command(*arguments).out
         assert not set(out) & {"\x1b", "\x07", "\u202e"}, arguments
+
+
+def test_pricing_again(shop, command) -> None:
+    """
+    The catalogue's prices are those of now, before the ones of a file.
+    """
+    with Ledger(URL) as ledger:
+        ledger.record("qwen-plus", provider="elsewhere", input_tokens=1_000_000, output_tokens=0)
+        ledger.record("qwen-plus", provider="shop", input_tokens=1_000_000, output_tokens=0)
+        assert ledger.flush(30)
+    shop.edit_model("qwen-plus", version=1, prices=[{"currency": "CNY", "input": 9, "output": 9}])
+    report = json.loads(command("reprice", "--apply", "--json").out)
+    assert (report["changed"], report["after"]) == (1, {"CNY": "9.4"})

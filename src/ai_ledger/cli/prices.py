@@ -191,7 +191,8 @@ def reprice_command(
     """
     Price stored calls again, by the prices of now.
 
-    Unpriced ones included. Only shows what would change, unless --apply is given.
+    Unpriced ones included; the catalogue's prices come first. Only shows what would
+    change, unless --apply is given.
     The old cost is kept as a correction that `ai-ledger show` lists; costs that the
     provider stated stay. Applying it twice changes nothing the second time.
 
@@ -201,11 +202,12 @@ def reprice_command(
       ai-ledger reprice --since 2026-01-01 --apply
     """
     from ai_ledger.pricing import reprice
+    from ai_ledger.pricing.stored import ledger_prices
 
     period = Period.of(days, since, until, zone)
-    table = table_of(prices_file)
     store = open_store(url)
     try:
+        table = ledger_prices(table_of(prices_file), [store])
         report = reprice(
             store,
             table,
