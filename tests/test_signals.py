@@ -23,10 +23,11 @@ class Late(MemorySink):
 if sys.argv[2] == "handled":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 if sys.argv[2] != "plain":
-    install_signal_flush()
+    # Longer than by default: a busy machine may need it for the imports alone.
+    install_signal_flush(timeout=60.0)
 ledger = Ledger(sinks=[Late()], journal=sys.argv[1] + ".journal", exit_timeout=0.0)
 print(ledger.record(model="m").id, flush=True)
-time.sleep(30)
+time.sleep(100)
 """
 
 
@@ -49,7 +50,7 @@ def test_signal_flush(tmp_path: Path, kind: str, code: int, delivered: bool) -> 
     assert program.stdout is not None
     call = program.stdout.readline()
     program.send_signal(signal.SIGTERM)
-    program.communicate(timeout=20)
+    program.communicate(timeout=100)
 
     assert program.returncode == code
     assert (store.read_text() if store.exists() else "") == (call if delivered else "")

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,13 @@ class Bench:
         lines = self.acks.read_text().splitlines() if self.acks.exists() else []
         return [line for line in lines if len(line) == 36]
 
+    def wait_for(self, calls: int) -> None:
+        """Wait until so many calls have returned in programs that are still running."""
+        deadline = time.monotonic() + 60
+        while len(self.acknowledged) < calls:
+            assert time.monotonic() < deadline, f"{len(self.acknowledged)} of {calls} calls"
+            time.sleep(0.02)
+
     @property
     def raised(self) -> list[str]:
         """What came out of the library into the program."""
@@ -59,7 +67,7 @@ class Bench:
         """Be the next process: adopt what is left, and deliver it."""
         sink = program().open_sink(self.url)
         delivery = Delivery([sink], folder=self.journal)
-        assert delivery.flush(30) is True
+        assert delivery.flush(60) is True
         assert delivery.close() is True
 
     def stored(self, *, at_rest: bool = True) -> list[tuple[str, str]]:
@@ -94,6 +102,14 @@ class Bench:
             "raised": len(self.raised),
             "left in the journal": len(list(self.journal.glob("*.segment"))),
         }
+
+    def settled_account(self, calls: int) -> dict[str, int]:
+        """The account once a child that nobody waits for has made so many calls and is gone."""
+        self.wait_for(calls)
+        deadline = time.monotonic() + 30
+        while (account := self.account()) != NOTHING_LOST and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return account
 
 
 NOTHING_LOST = {"lost": 0, "doubled": 0, "raised": 0, "left in the journal": 0}

@@ -40,6 +40,9 @@ FORKS = (
     "to_daemonise",
 )
 EXIT_SECONDS = 3.0
+# What the start of Python and its imports take where the cores are busy, and
+# still less than the time for which a sink hangs here.
+START_SECONDS = 20.0
 STORES = ("sqlite", "jsonl", pytest.param("postgresql", marks=pytest.mark.postgres))
 
 
@@ -52,7 +55,7 @@ def test_ending(open_bench: Any, nothing_lost: dict[str, int], way: str) -> None
     started = time.monotonic()
     errors = bench.run(f"end_{way}", 100)
 
-    assert time.monotonic() - started < EXIT_SECONDS + 5
+    assert time.monotonic() - started < EXIT_SECONDS + START_SECONDS
     assert bench.account() == nothing_lost, errors
     assert "ai_ledger" not in errors
 
@@ -63,11 +66,10 @@ def test_fork(open_bench: Any, nothing_lost: dict[str, int], way: str) -> None:
     Lost 0, doubled 0, hung 0.
     """
     bench = open_bench("table")
-    errors = bench.run(f"fork_{way}", 100, timeout=30)
-    if way == "and_die_first":
-        time.sleep(1.0)
+    errors = bench.run(f"fork_{way}", 100)
+    account = bench.settled_account(200) if way == "and_die_first" else bench.account()
 
-    assert bench.account() == nothing_lost, errors
+    assert account == nothing_lost, errors
     assert "ai_ledger" not in errors
 
 
@@ -91,7 +93,7 @@ def test_ending_without_the_sink(
     errors = bench.run(way, 10)
     processes = 2 if way == "fork_by_multiprocessing" else 1
 
-    assert time.monotonic() - started < processes * EXIT_SECONDS + 2
+    assert time.monotonic() - started < processes * (EXIT_SECONDS + START_SECONDS)
     lines = [line for line in errors.splitlines() if line.startswith("ai-ledger:")]
     assert len(lines) == (3 if way == "fork_by_multiprocessing" else 1)
     assert lines[-1].endswith(f"calls not delivered, kept in {bench.journal} and sent next time")
@@ -147,7 +149,6 @@ def test_everywhere(open_bench: Any, nothing_lost: dict[str, int], store: str, w
     """
     bench = open_bench(store)
     errors = bench.run(way, 2_000, timeout=200)
-    if way == "fork_and_die_first":
-        time.sleep(3.0)
+    account = bench.settled_account(4_000) if way == "fork_and_die_first" else bench.account()
 
-    assert bench.account() == nothing_lost, errors
+    assert account == nothing_lost, errors

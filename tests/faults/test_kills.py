@@ -34,15 +34,17 @@ def test_kill_loop(open_bench: Any, nothing_lost: dict[str, int], store: str, ro
     chance = random.Random(rounds)
     neighbour = bench.start("run_until_stopped")
     try:
+        bench.wait_for(1)
         for _ in range(rounds):
             victim = bench.start("run_until_stopped")
+            # At any moment, that of its start included.
             time.sleep(chance.uniform(0.15, 0.5))
             victim.send_signal(signal.SIGKILL)
-            victim.communicate(timeout=10)
+            victim.communicate(timeout=60)
         assert neighbour.poll() is None
     finally:
         neighbour.kill()
-        neighbour.communicate(timeout=10)
+        neighbour.communicate(timeout=60)
 
     assert bench.account() == nothing_lost
 
