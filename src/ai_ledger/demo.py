@@ -29,6 +29,8 @@ class DemoRun:
     seconds: float
     delivered: bool
     """Whether all of them reached the store in time."""
+    refusals: tuple[str, ...]
+    """What a budget said of those that it refused. They are on the books, and were never sent."""
 
 
 def run_demo(ledger: Ledger) -> DemoRun:
@@ -36,7 +38,10 @@ def run_demo(ledger: Ledger) -> DemoRun:
     Make about eighty calls to a provider on loopback and put them on *ledger*.
 
     Several users, models and business types take part; one model has no price,
-    some calls fail, one stream is abandoned. Takes a few seconds.
+    some calls fail, one stream is abandoned, and a budget is used up. Takes a few seconds.
+
+    Args:
+        ledger: With an SQL store, where the budget is kept.
     """
     began = time.monotonic()
     with Provider() as provider:
@@ -49,11 +54,13 @@ def run_demo(ledger: Ledger) -> DemoRun:
             company.analyze_sentiment()
             company.search()
             company.classify_in_house()
+            company.translate_on_a_budget()
             company.have_a_bad_day()
         finally:
             company.close()
     delivered = ledger.flush(10)
-    return DemoRun(company.calls, time.monotonic() - began, delivered)
+    seconds = time.monotonic() - began
+    return DemoRun(company.calls, seconds, delivered, tuple(company.refusals))
 
 
 class _Company:
@@ -65,6 +72,7 @@ class _Company:
         from ai_ledger import TrackedClient
 
         self.calls = 0
+        self.refusals: list[str] = []
         self._provider = provider
         self._ledger = ledger
         # The same numbers on every run, so that the report can be compared.
@@ -204,6 +212,45 @@ class _Company:
             self._expect("house-7b", (200, 600), (10, 40))
             with call_context(user_id="u-okafor" if number % 3 == 0 else None, function="classify"):
                 self.house.chat.completions.create(model="house-7b", messages=_said("Sort this …"))
+
+    def translate_on_a_budget(self) -> None:
+        """Five letters, and money for three: what would not fit is never sent."""
+        from datetime import timedelta
+
+        from ai_ledger import TrackedClient
+        from ai_ledger.errors import BudgetExceeded
+        from ai_ledger.policies import Budget
+        from ai_ledger.records import utc_now
+
+        now = utc_now()
+        # From now on, so that each run of the demonstration has the whole of it.
+        budget = Budget(
+            "0.006 CNY",
+            per=(now, now + timedelta(days=1)),
+            where={"function": "translate_letter"},
+            name="translations",
+            warn_at=(),
+        )
+        client = TrackedClient(self.deepseek, policies=[budget])
+        letter = _said("Translate this letter: " + "Dear Sir or Madam, … " * 100)
+        for number in range(5):
+            self.calls += 1
+            self._provider.next(
+                for_model="deepseek-chat", input_tokens=700 + 20 * number, output_tokens=600,
+                delay=0.01,
+            )  # fmt: skip
+            with call_context(
+                user_id="u-garcia",
+                org_id="acme",
+                function="translate_letter",
+                business_type="translation",
+            ):
+                try:
+                    client.chat.completions.create(
+                        model="deepseek-chat", messages=letter, max_tokens=800
+                    )
+                except BudgetExceeded as refusal:
+                    self.refusals.append(str(refusal))
 
     def have_a_bad_day(self) -> None:
         """Everything that goes wrong sooner or later; the program goes on."""

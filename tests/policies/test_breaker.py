@@ -498,10 +498,16 @@ def test_a_finalizer_in_the_middle_of_it() -> None:
     """
     # The clock is read in the middle of everything, which a finalizer may come at as well.
     left: list[CallRecord] = []
+    within: list[int] = []
+    depth = 0
 
     def clock() -> float:
+        nonlocal depth
+        depth += 1
+        within.append(depth)
         if left:
             breaker.settle(left.pop())
+        depth -= 1
         return 1000.0
 
     breaker = Breaker(min_calls=100, clock=clock)
@@ -516,6 +522,7 @@ def test_a_finalizer_in_the_middle_of_it() -> None:
     threading.Thread(target=use, daemon=True).start()
 
     assert finished.wait(30)
+    assert set(within) == {1}
     assert [(state.failures, state.calls) for state in breaker.states()] == [(3, 3)]
 
 
@@ -598,12 +605,13 @@ def test_memory_is_bounded(clock: FakeClock) -> None:
     breaker = _breaker(clock, max_keys=50)
     _trip(breaker)
     for number in range(1000):
+        breaker.settle(_record(provider="often"))
         breaker.settle(_record(provider=f"p-{number}"))
 
-    keys = [state.key for state in breaker.states()]
-    assert len(keys) == 50
-    assert keys[0] == "p"
-    assert keys[-1] == "p-999"
+    states = breaker.states()
+    assert len(states) == 50
+    assert states[0].key == "p"
+    assert [(state.key, state.calls) for state in states[-2:]] == [("often", 1000), ("p-999", 1)]
 
 
 def test_memory_is_bounded_in_a_bad_outage(
@@ -666,7 +674,11 @@ for thread in threads:
 for _ in range(30):
     child = os.fork()
     if child == 0:
-        busy.settle(record("success"))
+        thread = threading.Thread(target=busy.settle, args=[record("success")], daemon=True)
+        thread.start()
+        thread.join(20)
+        if thread.is_alive():
+            os._exit(2)
         (state,) = busy.states()
         well = state.failures == 0 and state.calls > 0
         breaker.check(record("success"))  # a probe of its own

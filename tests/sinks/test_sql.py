@@ -512,8 +512,12 @@ def test_an_old_sqlite_is_named_once(
     with caplog.at_level(logging.WARNING, "ai_ledger"):
         first = SQLSink(url)
         first.write([call(1)])
+        again = SQLSink(url)
+        again.write([call(1)])
+        again.close()
         assert caplog.messages == []
         for _ in range(2):
+            engine_module._OPENED_HERE.clear()  # as in another process
             again = SQLSink(url)
             again.write([call(1)])
             again.close()

@@ -28,8 +28,9 @@ def demo_command(path: Path | None, as_json: bool) -> None:
     A provider runs on loopback, so no key and no network are needed. The real
     openai SDK calls it through tracked clients, as several users, functions and
     models: prices in CNY and USD, one model without a price, some calls that
-    fail, one stream that is given up. Takes a few seconds. Running it again adds
-    to the same file; the report is about this run.
+    fail, one stream that is given up, one budget that refuses what it has no money
+    for. Takes a few seconds. Running it again adds to the same file; the report is
+    about this run.
 
     \b
     Example:
@@ -61,6 +62,10 @@ def demo_command(path: Path | None, as_json: bool) -> None:
         render.print_json({"url": url, "run": run, "summary": summary, "groups": groups})
     else:
         click.echo(f"{run.calls} calls of the openai SDK in {run.seconds:.1f} s, kept in {path}")
+        if run.refusals:
+            click.echo(
+                f"{len(run.refusals)} of them were refused, and never sent: {run.refusals[0]}"
+            )
         show_report(summary, groups)
         further(url)
     if not run.delivered or summary.calls != run.calls:

@@ -47,6 +47,8 @@ _STALE_WITHIN_S: Final = 1.0
 # connection would say goodbye to the server in the parent's name.
 _INHERITED: Final[list[object]] = []
 _warned_about_sqlite = False
+# Files that this process has opened, which are no longer open elsewhere for all it can tell.
+_OPENED_HERE: Final[set[Path]] = set()
 
 
 class Again(Exception):
@@ -121,6 +123,7 @@ class Database:
         """Make the SQLite file, private; nothing for servers."""
         if self.kind == "sqlite":
             _warn_about_sqlite(self.path)
+            _OPENED_HERE.add(self.path)
             with self.translated_errors(refusing=False):
                 files.make_private(self.path)
 
@@ -209,6 +212,8 @@ class Database:
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's connections alone and start with none."""
+        if self.kind == "sqlite":
+            _OPENED_HERE.discard(self.path)  # the parent may have it open
         for engine in (self.reader, self.writer):
             _INHERITED.append(engine.pool)
             engine.dispose(close=False)
@@ -439,7 +444,7 @@ def _warn_about_sqlite(path: Path) -> None:
         return
     # The fault needs two connections that write and check-point at the same
     # moment, so that it matters only where another process has the file open.
-    if Path(f"{path}-shm").exists():
+    if path not in _OPENED_HERE and Path(f"{path}-shm").exists():
         _warned_about_sqlite = True
         _log.warning(
             "SQLite %s may damage a file that several processes write (fixed in 3.51.3): "
