@@ -405,9 +405,11 @@ def import_command(
 
 def _show(report: ImportReport) -> None:
     counts = report.counts()
+    would = "" if report.written else "would be "
+    names = {"added": f"{would}added", "updated": f"{would}updated"}
     render.pairs(
         [
-            (outcome, render.count(counts.get(outcome, 0)))
+            (names.get(outcome, outcome), render.count(counts.get(outcome, 0)))
             for outcome in ("added", "updated", "unchanged", "refused")
         ]
     )
