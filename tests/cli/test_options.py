@@ -171,9 +171,10 @@ def test_the_reference_names_every_option():
     )
     context = click.Context(app)
     commands = {name: app.get_command(context, name) for name in app.list_commands(context)}
-    for name in [name for name, each in commands.items() if isinstance(each, click.Group)]:
-        group = commands.pop(name)
-        commands |= {f"{name} {each}": group.commands[each] for each in group.commands}
+    while groups := [name for name, each in commands.items() if isinstance(each, click.Group)]:
+        for name in groups:
+            group = commands.pop(name)
+            commands |= {f"{name} {each}": group.commands[each] for each in group.commands}
 
     assert sections.keys() == commands.keys()
     missing = [
