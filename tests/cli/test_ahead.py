@@ -44,7 +44,9 @@ def test_the_forecast_in_json(command, long_url):
     days = (datetime.fromisoformat(found["month_end"]) - timedelta(hours=1)).day
     assert found["level"] == 0.9
     assert outlook["currency"] == "CNY"
-    assert Decimal(outlook["spent"]) <= Decimal(outlook["expected"]) == 4 * days
+    # In the first hour of a day some of what it costs is thought to be still to come.
+    assert 4 * days <= Decimal(outlook["expected"]) <= 4 * days + 4
+    assert Decimal(outlook["spent"]) <= Decimal(outlook["expected"])
     assert {group["key"]["function"] for group in found["groups"]} == {"match", "chat"}
 
 

@@ -103,6 +103,20 @@ def test_the_running_day(hour: int, left: int):
     assert outlook.expected == outlook.spent + left + 24
 
 
+@pytest.mark.parametrize(("minute", "left"), [(0, "1"), (45, "0.25"), (59, "0.0166667")])
+def test_the_running_hour(minute: int, left: str):
+    """
+    Within the hour in which the calls of a day usually come, they are taken as even.
+    """
+    now = NOW.replace(hour=0, minute=minute)
+    past = days_back(range(1, 60), hour=0)
+
+    (outlook,) = stats_over(MemorySink(), [call(at) for at in past], now).forecast().costs
+
+    assert outlook.spent == 18
+    assert outlook.expected == pytest.approx(30 + Decimal(left), rel=Decimal("1e-5"))
+
+
 def test_currencies_are_apart(store: Store):
     """
     Each currency has an outlook of its own, exact to the last digit in what is spent.

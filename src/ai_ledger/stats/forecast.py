@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Context, Decimal
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -183,12 +183,16 @@ def _outlook_cells(outlook: Outlook) -> list[str]:
     ]
 
 
+_Part: TypeAlias = Literal["before", "hour", "after"]
+"""Of a day: before this hour of the clock, within it, after it."""
+
+
 class _Days(msgspec.Struct, frozen=True):
-    """The intervals that are asked for: two to a day, before and after this hour of the clock."""
+    """The intervals that are asked for: the three parts of each day."""
 
     edges: calendar.Edges
-    meant: tuple[tuple[date | None, bool], ...]
-    """Day and whether its later part, by interval; ``None`` for the time before the history."""
+    meant: tuple[tuple[date | None, _Part], ...]
+    """Day and part, by interval; without a day for the time before the history."""
 
     @classmethod
     def of(cls, now: datetime, first: date, before: date, zone: tzinfo) -> _Days:
@@ -196,20 +200,23 @@ class _Days(msgspec.Struct, frozen=True):
         local = now.astimezone(zone)
         today = local.date()
         edges = [calendar.day_start(before, zone)]
-        meant: list[tuple[date | None, bool]] = []
+        meant: list[tuple[date | None, _Part]] = []
         # What the interval behind the last edge will be.
-        following: tuple[date | None, bool] = (None, False)
+        following: tuple[date | None, _Part] = (None, "before")
         for number in range((today - first).days + 2):
             day = first + timedelta(days=number)
-            marks = [(calendar.day_start(day, zone), False)]
+            start = calendar.day_start(day, zone)
+            marks: list[tuple[datetime, _Part]] = [(start, "before")]
             if day <= today:
-                hour = datetime.combine(day, time(local.hour)).replace(tzinfo=zone)
-                marks.append((hour.astimezone(UTC), True))
-            for edge, later in marks:
+                end = calendar.day_start(day + timedelta(1), zone)
+                hour = datetime.combine(day, time(local.hour)).replace(tzinfo=zone).astimezone(UTC)
+                marks.append((hour, "hour"))
+                marks.append((min(hour + timedelta(hours=1), end), "after"))
+            for edge, part in marks:
                 if edge > edges[-1]:
                     edges.append(edge)
                     meant.append(following)
-                following = (day, later)
+                following = (day, part)
         return cls(tuple(edges), tuple(meant))
 
 
@@ -219,16 +226,15 @@ class _Series:
     def __init__(self) -> None:
         self.existed_before = False
         self.whole: dict[date, int] = {}
-        self.later: dict[date, int] = {}
+        self.parts: dict[tuple[date, _Part], int] = {}
 
-    def add(self, day: date | None, later: bool, nano: int) -> None:
+    def add(self, day: date | None, part: _Part, nano: int) -> None:
         """Count an interval's cost."""
         if day is None:
             self.existed_before = True
             return
         self.whole[day] = self.whole.get(day, 0) + nano
-        if later:
-            self.later[day] = self.later.get(day, 0) + nano
+        self.parts[day, part] = self.parts.get((day, part), 0) + nano
 
 
 class _Calls:
@@ -239,13 +245,13 @@ class _Calls:
         self.unpriced = 0
         self.series: dict[str, _Series] = {}
 
-    def add(self, day: date | None, later: bool, totals: Totals) -> None:
+    def add(self, day: date | None, part: _Part, totals: Totals) -> None:
         """Count an interval."""
         if day is not None:
             self.calls += totals.calls
             self.unpriced += totals.unpriced_calls
         for code, nano in totals.cost_nano.items():
-            self.series.setdefault(code, _Series()).add(day, later, nano)
+            self.series.setdefault(code, _Series()).add(day, part, nano)
 
     def rank(self) -> tuple[int, int]:
         """More is first."""
@@ -299,10 +305,10 @@ class Forecaster:
         whole = _Calls()
         parts: dict[_Key, _Calls] = {}
         for group in found:
-            day, later = self._days.meant[group.interval]
-            whole.add(day, later, group.totals)
+            day, part = self._days.meant[group.interval]
+            whole.add(day, part, group.totals)
             if fields:
-                parts.setdefault(group.key, _Calls()).add(day, later, group.totals)
+                parts.setdefault(group.key, _Calls()).add(day, part, group.totals)
         # Those that ended before the history have no calls here.
         rows = [(key, calls) for key, calls in parts.items() if calls.calls]
         rows.sort(key=lambda row: row[1].rank(), reverse=True)
@@ -369,16 +375,13 @@ class Forecaster:
         whole = sum(series.whole[day] for day in days)
         if not whole:
             return elapsing
-        later = sum(series.later.get(day, 0) for day in days)
-        # The history is cut at the full hour; within the rest of the day, cost
-        # is taken as even.
-        begin = next(
-            edge
-            for edge, meant in zip(self.edges, self._days.meant, strict=False)
-            if meant == (self._today, True)
+        this_hour, after = (
+            sum(series.parts.get((day, part), 0) for day in days) for part in ("hour", "after")
         )
-        end = self.edges[-1]
-        return later / whole * min((end - self.now) / (end - begin), 1.0)
+        local = self.now.astimezone(self._zone)
+        # Within the hour, cost is taken as even.
+        left = 1 - (local.minute * 60 + local.second) / 3600
+        return (after + this_hour * left) / whole
 
     def _local(self, moment: datetime) -> datetime:
         return moment.astimezone(self._zone)
