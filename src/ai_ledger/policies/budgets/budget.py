@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
@@ -45,8 +45,6 @@ KNOWN_BEFORE: Final = (
 )
 """What is known of a call before it is sent, besides its tags."""
 
-_HISTORY_DAYS: Final = 56
-_MAX_SCOPES: Final = 10_000
 _MILLION: Final = 1_000_000
 
 
@@ -269,7 +267,8 @@ class Budget:
         How much is used in the period, by the rows that are stored; `Ledger.flush` first.
 
         Args:
-            scope: For whom, where there is one budget each; left out, all together.
+            scope: For whom, where there is one budget each; left out, the ten
+                thousand that have used most, together.
             at: The period of that moment, aware; now, if left out.
 
         Raises:
@@ -377,8 +376,7 @@ class Budget:
         accounts = self._bound().holds.accounts
         if key is not None:
             return [accounts.state(self._id(), key, period)]
-        found = accounts.history(self._id(), limit=_MAX_SCOPES)
-        return [account for account in found if account.period == period]
+        return accounts.period(self._id(), period)
 
     def _period(self, account: Account) -> Period:
         starts_at, ends_at = self.terms.bounds_of(account.period) or (None, None)
@@ -395,9 +393,19 @@ class Budget:
             uncounted=account.uncounted,
         )
 
-    def _daily(self, scope: str | None, now: datetime) -> dict[Any, Decimal]:
-        """What was used on each of the last days, by the ledger's rows."""
-        return {}
+    def _daily(self, scope: str | None, now: datetime) -> dict[date, Decimal]:
+        from ai_ledger.policies.budgets.daily import daily_use
+
+        ledger = self._ledger() if self._ledger is not None else None
+        if ledger is None:
+            return {}
+        store = next(
+            sink for sink in ledger.sinks if isinstance(sink, SQLSink) and sink.url == self._url
+        )
+        each = self.terms.each is not None
+        whose = None if scope is None else label(scope)
+        used = daily_use(store, self.terms, whose, each=each, now=now)
+        return {day: self._shown(amount) for day, amount in used.items()}
 
 
 def _shown_limit(terms: Terms) -> str:

@@ -132,7 +132,7 @@ def size_of(
         if type(value) is str and weigh is None and value.isascii():
             tokens += len(value)
         elif key == "messages" and type(cast("object", value)) is list and weigh is None:
-            tokens += _messages(value, waiting)
+            tokens += _messages(cast("list[Any]", value), waiting)
         elif value is not None:
             waiting.append(value)
         meaning = _MEANINGS.get(key)

@@ -141,7 +141,10 @@ class SQLSink:
         return self._opened()[1].corrections(scope, call_id)
 
     def close(self) -> None:
-        """Close all connections. The next use would open new ones."""
+        """Give back what is free of budgets, and close all connections. The next use opens new."""
+        closed = getattr(self._holds, "closed", None)
+        if closed is not None:
+            closed()
         with self._lock:
             parts, self._parts = self._parts, None
         if parts is not None:
