@@ -333,6 +333,9 @@ class Pocket:
     def charged(self, call_ids: Sequence[str]) -> None:
         self.told.extend(call_ids)
 
+    def closed(self) -> None:
+        self.told.append("closed")
+
 
 def test_a_row_takes_the_place_of_its_hold(accounts: Accounts, sink: SQLSink) -> None:
     """

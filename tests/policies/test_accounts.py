@@ -1,0 +1,543 @@
+"""Accounts: what is set aside and used never passes the limit, and nothing leaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from ai_ledger.database.engine import Database
+from ai_ledger.database.upgrade import make_ready
+from ai_ledger.policies.budgets.account import Claim, Exhausted, Grant, Granted, NotInForce
+from ai_ledger.policies.budgets.accounts import Accounts
+from ai_ledger.records import CallRecord, new_id
+from ai_ledger.sinks.sql import SQLSink
+from ai_ledger.sinks.sql.holds import Consumed
+from ai_ledger.sinks.sql.shared import shared_database
+from ai_ledger.terms import Terms
+
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
+
+
+class Hand:
+    """A clock that is set by hand."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Hand:
+    return Hand(NOON)
+
+
+@pytest.fixture
+def accounts(sql_url: str, clock: Hand) -> Accounts:
+    return Accounts(shared_database(sql_url), clock)
+
+
+def terms(**changes: Any) -> Terms:
+    return Terms(**({"name": "b", "unit": "tokens", "limit": 1_000, "per": "day"} | changes))
+
+
+def claim(budget_id: int, needed: int, **changes: Any) -> Claim:
+    known = {"budget_id": budget_id, "scope": "", "period": "2026-03-04", "needed": needed}
+    return Claim(**(known | changes))
+
+
+def take(accounts: Accounts, *claims: Claim, holder: str = "h", ttl_s: float = 60) -> Granted:
+    return accounts.reserve(claims, holder=holder, ttl_s=ttl_s)
+
+
+def reserved(accounts: Accounts, budget_id: int, period: str = "2026-03-04") -> int:
+    return accounts.state(budget_id, "", period).reserved
+
+
+def test_all_or_none(accounts: Accounts) -> None:
+    """
+    When one of several budgets has not enough, nothing is taken from any.
+    """
+    wide = accounts.register(terms(name="wide"))
+    narrow = accounts.register(terms(name="narrow", limit=10))
+    take(accounts, claim(wide, 8), claim(narrow, 8))
+
+    with pytest.raises(Exhausted) as refused:
+        take(accounts, claim(wide, 8), claim(narrow, 8))
+
+    assert (refused.value.claim.budget_id, refused.value.reserved) == (narrow, 8)
+    assert (refused.value.used, refused.value.limit) == (0, 10)
+    assert (reserved(accounts, wide), reserved(accounts, narrow)) == (8, 8)
+    assert accounts.check() == []
+
+
+def test_a_soft_budget_always_gives(accounts: Accounts) -> None:
+    """
+    A soft budget counts what is set aside above its limit, and refuses nothing.
+    """
+    budget_id = accounts.register(terms(limit=10, mode="soft"))
+
+    grant = take(accounts, claim(budget_id, 50, wanted=500)).grants[0]
+
+    assert (grant.amount, grant.reserved, grant.limit) == (50, 50, 10)
+
+
+def test_shares_in_advance(accounts: Accounts) -> None:
+    """
+    Far from the limit a hundredth of what is left is lent in advance, near it nothing.
+    """
+    budget_id = accounts.register(terms(limit=100_000))
+
+    far = take(accounts, claim(budget_id, 10, wanted=5_000)).grants[0]
+    less = take(accounts, claim(budget_id, 10, wanted=20)).grants[0]
+    more = take(accounts, claim(budget_id, 94_000, wanted=20)).grants[0]
+    near = take(accounts, claim(budget_id, 10, wanted=20)).grants[0]
+
+    assert (far.amount, less.amount, more.amount) == (1_000, 20, 94_000)
+    assert near.amount == 10
+    assert accounts.check() == []
+
+
+def test_a_lease_grows_and_shrinks(accounts: Accounts) -> None:
+    """
+    A holder adds to its lease, brings back what is left over, and gives it up.
+    """
+    budget_id = accounts.register(terms())
+    first = take(accounts, claim(budget_id, 100)).grants[0]
+
+    second = take(accounts, claim(budget_id, 50, returned=70, lease_id=first.lease_id)).grants[0]
+
+    assert (second.lease_id, second.amount, second.reserved) == (first.lease_id, 50, 80)
+    accounts.give_back([(first.lease_id, 30), (first.lease_id, 20), (12_345, 5)])
+    assert reserved(accounts, budget_id) == 30
+    accounts.give_back([(first.lease_id, 1_000)])
+    assert reserved(accounts, budget_id) == 0
+    assert accounts.renew("h", ttl_s=60) == frozenset()
+    assert accounts.check() == []
+
+
+def test_what_was_returned_comes_back_with_a_refusal(accounts: Accounts) -> None:
+    """
+    A holder that is refused has given back its leftover all the same.
+    """
+    budget_id = accounts.register(terms())
+    first = take(accounts, claim(budget_id, 100)).grants[0]
+
+    with pytest.raises(Exhausted) as refused:
+        take(accounts, claim(budget_id, 981, returned=80, lease_id=first.lease_id))
+
+    assert refused.value.reserved == reserved(accounts, budget_id) == 20
+    assert accounts.check() == []
+
+
+def test_nobody_returns_the_lease_of_another(accounts: Accounts) -> None:
+    """
+    A lease can be given back in passing only by who holds it.
+    """
+    budget_id = accounts.register(terms())
+    theirs = take(accounts, claim(budget_id, 100), holder="other").grants[0]
+
+    mine = take(accounts, claim(budget_id, 5, returned=100, lease_id=theirs.lease_id)).grants[0]
+
+    assert mine.lease_id != theirs.lease_id
+    assert reserved(accounts, budget_id) == 105
+    assert accounts.check() == []
+
+
+def test_a_holder_that_vanished(accounts: Accounts, clock: Hand) -> None:
+    """
+    What a dead process held comes back when its lease has ended, not before.
+    """
+    budget_id = accounts.register(terms())
+    take(accounts, claim(budget_id, 900), holder="dead", ttl_s=30)
+    clock.now += timedelta(seconds=29)
+    with pytest.raises(Exhausted):
+        take(accounts, claim(budget_id, 200))
+    clock.now += timedelta(seconds=2)
+
+    grant = take(accounts, claim(budget_id, 200)).grants[0]
+
+    assert grant.reserved == 200
+    assert accounts.check() == []
+
+
+def test_a_lease_that_is_renewed(accounts: Accounts, clock: Hand) -> None:
+    """
+    Leases last as long as they are renewed, and a holder learns which are gone.
+    """
+    budget_id = accounts.register(terms())
+    mine = take(accounts, claim(budget_id, 900), ttl_s=30).grants[0].lease_id
+    clock.now += timedelta(seconds=29)
+    assert accounts.renew("h", ttl_s=30) == {mine}
+    clock.now += timedelta(seconds=29)
+    with pytest.raises(Exhausted):
+        take(accounts, claim(budget_id, 200), holder="i")
+    clock.now += timedelta(seconds=2)
+
+    take(accounts, claim(budget_id, 200), holder="i")
+
+    assert accounts.renew("h", ttl_s=30) == frozenset()
+    assert reserved(accounts, budget_id) == 200
+
+
+def test_a_new_period(accounts: Accounts, clock: Hand) -> None:
+    """
+    The database's clock says which period it is; the leftover of the last one goes back there.
+    """
+    budget_id = accounts.register(terms())
+    old = take(accounts, claim(budget_id, 900)).grants[0]
+    clock.now += timedelta(days=1)
+
+    new = take(accounts, claim(budget_id, 950, returned=900, lease_id=old.lease_id)).grants[0]
+
+    assert (new.period, new.reserved) == ("2026-03-05", 950)
+    assert new.lease_id != old.lease_id
+    assert reserved(accounts, budget_id) == 0
+    assert accounts.check() == []
+
+
+def test_a_clock_that_is_stepped_back(accounts: Accounts, clock: Hand) -> None:
+    """
+    Yesterday's account stays closed when the clock is set back to yesterday.
+    """
+    budget_id = accounts.register(terms())
+    clock.now += timedelta(days=1)
+    take(accounts, claim(budget_id, 900))
+    clock.now -= timedelta(days=1)
+
+    with pytest.raises(Exhausted) as refused:
+        take(accounts, claim(budget_id, 200))
+    assert refused.value.period == "2026-03-05"
+    assert take(accounts, claim(budget_id, 50)).grants[0].period == "2026-03-05"
+
+
+def test_a_call_from_the_future_closes_nothing(
+    accounts: Accounts, clock: Hand, sql_url: str
+) -> None:
+    """
+    A call that some wrong clock dates ahead does not shut the period of today.
+    """
+    budget_id = accounts.register(terms())
+    sink = SQLSink(sql_url)
+    sink.write([CallRecord(id="a", started_at=NOON + timedelta(days=9), input_tokens=5)])
+    sink.close()
+
+    assert take(accounts, claim(budget_id, 50)).grants[0].period == "2026-03-04"
+
+
+def test_not_in_force(accounts: Accounts, clock: Hand) -> None:
+    """
+    Nothing is lent of a budget that is gone, replaced, dropped, or outside its window.
+    """
+    first = accounts.register(terms())
+    second = accounts.register(terms(each="user_id"))
+    window = accounts.register(
+        terms(name="w", per="window", since=NOON, until=NOON + timedelta(hours=1))
+    )
+    take(accounts, claim(window, 1))
+    clock.now += timedelta(hours=2)
+    accounts.deactivate("b")
+
+    for budget_id in (first, second, window, 12_345):
+        with pytest.raises(NotInForce):
+            take(accounts, claim(budget_id, 1))
+
+
+def test_the_server_has_the_clock(sql_url: str) -> None:
+    """
+    Without a clock of a test the database's is asked, and it is aware and about right.
+    """
+    accounts = Accounts(shared_database(sql_url))
+    budget_id = accounts.register(terms(per="total"))
+
+    granted = take(accounts, claim(budget_id, 1))
+
+    assert abs(granted.now - datetime.now(UTC)) < timedelta(minutes=5)
+    assert abs(accounts.now() - datetime.now(UTC)) < timedelta(minutes=5)
+
+
+@cache
+def empty_ledger() -> str:
+    """A file with all tables: making them takes longer than an example does."""
+    path = f"{tempfile.mkdtemp()}/empty.db"
+    database = Database(f"sqlite:///{path}")
+    make_ready(database)
+    database.close()
+    return path
+
+
+class Ledger(RuleBasedStateMachine):
+    """Processes that reserve, spend, give back and die, and a clock that goes on and back."""
+
+    limit = 2_000
+    tz = "UTC"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.mkdtemp()
+        url = f"sqlite:///{self.folder}/ledger.db"
+        shutil.copyfile(empty_ledger(), f"{self.folder}/ledger.db")
+        self.clock = Hand(NOON)
+        self.database = Database(url)
+        self.accounts = Accounts(self.database, self.clock)
+        self.sink = SQLSink(url)
+        self.mode: Any = "hard"
+        self.ids = [self._register("a"), self._register("b")]
+        self.held: list[tuple[str, Grant]] = []
+
+    def _register(self, name: str) -> int:
+        each = "user_id" if name == "b" else None
+        return self.accounts.register(
+            terms(name=name, limit=self.limit, each=each, mode=self.mode, tz=self.tz)
+        )
+
+    def teardown(self) -> None:
+        self.sink.close()
+        self.database.close()
+        shutil.rmtree(self.folder)
+
+    @rule(
+        needed=st.integers(0, 900),
+        wanted=st.integers(0, 2_500),
+        user=st.sampled_from(["", "x"]),
+        holder=st.sampled_from("pqr"),
+        both=st.booleans(),
+        again=st.booleans(),
+        returned=st.integers(0, 900),
+    )
+    def reserve(
+        self, needed: int, wanted: int, user: str, holder: str, both: bool, again: bool,
+        returned: int,
+    ) -> None:  # fmt: skip
+        claims = [claim(self.ids[0], needed, wanted=wanted)]
+        if again and (own := [grant for who, grant in self.held if who == holder]):
+            claims = [claim(self.ids[0], needed, lease_id=own[-1].lease_id, returned=returned)]
+        if both:
+            claims.append(claim(self.ids[1], needed, scope=user, wanted=wanted))
+        try:
+            granted = self.accounts.reserve(claims, holder=holder, ttl_s=30)
+        except (Exhausted, NotInForce):
+            return
+        self.held += [(holder, grant) for grant in granted.grants]
+        for grant in granted.grants:
+            assert grant.amount >= grant.claim.needed
+            if self.mode == "hard":
+                assert grant.used + grant.reserved <= self.limit
+
+    @rule(data=st.data(), part=st.integers(0, 1_000))
+    def give_back(self, data: st.DataObject, part: int) -> None:
+        if self.held:
+            _, grant = data.draw(st.sampled_from(self.held))
+            self.accounts.give_back([(grant.lease_id, part)])
+
+    @rule(data=st.data(), tokens=st.integers(0, 900), twice=st.booleans(), unfinished=st.booleans())
+    def spend(self, data: st.DataObject, tokens: int, twice: bool, unfinished: bool) -> None:
+        amount, lease, user = tokens, None, None
+        if self.held:
+            _, grant = data.draw(st.sampled_from(self.held))
+            lease, user = grant.lease_id, data.draw(st.sampled_from([None, "x"]))
+        call_id = new_id()
+        record = CallRecord(
+            id=call_id, started_at=self.clock.now, input_tokens=tokens, user_id=user
+        )
+        holds = Pocket(call_id, lease, amount)
+        self.sink.holds = holds
+        if unfinished:
+            self.sink.write([record.replace(status="unfinished", input_tokens=None)])
+        self.sink.write([record])
+        if twice:
+            self.sink.write([record])
+
+    @rule(seconds=st.sampled_from([1, 20, 40, 90_000, -20, -90_000]))
+    def wait(self, seconds: int) -> None:
+        self.clock.now += timedelta(seconds=seconds)
+
+    @rule(holder=st.sampled_from("pqr"))
+    def renew(self, holder: str) -> None:
+        self.accounts.renew(holder, ttl_s=30)
+
+    @rule(holder=st.sampled_from("pqr"))
+    def crash(self, holder: str) -> None:
+        self.held = [one for one in self.held if one[0] != holder]
+
+    @rule(limit=st.sampled_from([1_000, 2_000]), mode=st.sampled_from(["hard", "soft"]))
+    def register_again(self, limit: int, mode: str) -> None:
+        self.limit, self.mode = limit, mode
+        assert [self._register("a"), self._register("b")] == self.ids
+
+    @rule(tz=st.sampled_from(["UTC", "Asia/Kolkata"]))
+    def start_anew(self, tz: str) -> None:
+        self.tz = tz
+        self.ids = [self._register("a"), self._register("b")]
+
+    @rule()
+    def drop(self) -> None:
+        self.accounts.deactivate("a")
+        self.ids[0] = self._register("a")
+
+    @invariant()
+    def nothing_differs(self) -> None:
+        assert self.accounts.check() == []
+        for budget_id in self.ids:
+            for account in self.accounts.history(budget_id):
+                assert account.reserved >= 0
+
+
+class Pocket:
+    """The hold of one call."""
+
+    def __init__(self, call_id: str, lease_id: int | None, amount: int) -> None:
+        self._holds = {} if lease_id is None else {call_id: Consumed(lease_id, amount)}
+
+    def consumed(self, call_ids: Any) -> list[Consumed]:
+        return [self._holds[call_id] for call_id in call_ids if call_id in self._holds]
+
+    def charged(self, call_ids: Any) -> None:
+        for call_id in call_ids:
+            self._holds.pop(call_id, None)
+
+    def closed(self) -> None:
+        """Nothing is kept that would have to go back."""
+
+
+TestInterleavings = Ledger.TestCase
+TestInterleavings.settings = settings(
+    max_examples=int(os.environ.get("AI_LEDGER_TEST_EXAMPLES", "10")),
+    stateful_step_count=20,
+    deadline=None,
+    # What explains a failure traces every line, which takes longer than a test may.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+)
+
+
+_RACE = """
+import json, sys, threading
+from datetime import UTC, datetime
+from ai_ledger.errors import SinkUnavailable
+from ai_ledger.policies.budgets.account import Claim, Exhausted
+from ai_ledger.policies.budgets.accounts import Accounts
+from ai_ledger.records import CallRecord
+from ai_ledger.sinks.sql import SQLSink
+from ai_ledger.sinks.sql.holds import Consumed
+from ai_ledger.sinks.sql.shared import shared_database
+
+url, part, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+wide, narrow = int(sys.argv[4]), int(sys.argv[5])
+accounts = Accounts(shared_database(url))
+lock = threading.Lock()
+counts = {"sent": 0, "refused": 0, "broken": []}
+
+
+class Holds:
+    def __init__(self):
+        self.known = {}
+
+    def consumed(self, call_ids):
+        return [one for call_id in call_ids for one in self.known[call_id]]
+
+    def charged(self, call_ids):
+        for call_id in call_ids:
+            self.known.pop(call_id)
+
+    def closed(self):
+        pass
+
+
+sink = SQLSink(url)
+sink.holds = Holds()
+
+
+def work(number):
+    claims = [
+        Claim(budget_id=wide, scope="", period="total", needed=10),
+        Claim(budget_id=narrow, scope="", period="total", needed=10),
+    ]
+    for turn in range(50):
+        try:
+            granted = accounts.reserve(
+                claims if number % 2 else claims[::-1], holder=part, ttl_s=600
+            )
+        except Exhausted:
+            with lock:
+                counts["refused"] += 1
+            return
+        except SinkUnavailable as error:
+            with lock:
+                counts["broken"].append(str(error))
+            continue
+        if number % 8 == 0 and turn == 0:  # never sent: all of it comes back
+            accounts.give_back([(one.lease_id, one.amount) for one in granted.grants])
+            continue
+        call_id = f"{part}-{number}-{turn}"
+        with lock:
+            counts["sent"] += 1
+            sink.holds.known[call_id] = [Consumed(one.lease_id, 10) for one in granted.grants]
+            sink.write([CallRecord(
+                id=call_id, started_at=datetime.now(UTC), input_tokens=7, output_tokens=3,
+                user_id="u",
+            )])
+
+
+pool = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+print("ready", flush=True)
+sys.stdin.readline()
+for thread in pool:
+    thread.start()
+for thread in pool:
+    thread.join()
+sink.close()
+print(json.dumps(counts))
+"""
+
+
+@pytest.mark.parametrize(
+    ("threads", "calls"),
+    [
+        pytest.param(8, 60, id="8 threads"),
+        pytest.param(64, 400, id="64 threads", marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+    ],
+)
+def test_processes_that_race(sql_url: str, threads: int, calls: int) -> None:
+    """
+    Four processes of many threads send exactly what a budget is worth, and it all adds up.
+    """
+    accounts = Accounts(shared_database(sql_url))
+    wide = accounts.register(terms(name="wide", limit=10 * calls + 1_000, per="total"))
+    narrow = accounts.register(terms(name="narrow", limit=10 * calls + 9, per="total"))
+    arguments = [str(threads), str(wide), str(narrow)]
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _RACE, sql_url, str(part), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for part in range(4)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        racer.stdout.readline()
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    counts = [json.loads(racer.communicate(timeout=500)[0]) for racer in racers]
+
+    assert [text for count in counts for text in count["broken"]] == []
+    assert sum(count["sent"] for count in counts) == calls
+    state = accounts.state(narrow, "", "total")
+    assert (state.used, state.reserved, state.calls) == (10 * calls, 0, calls)
+    assert accounts.check() == []
