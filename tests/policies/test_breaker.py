@@ -74,7 +74,7 @@ def _statuses(ledger: Ledger) -> list[str]:
     [
         pytest.param({"status": 500}, {}, InternalServerError, "failed", id="500"),
         pytest.param({"status": 529}, {}, InternalServerError, "failed", id="overloaded"),
-        pytest.param({"delay": 60.0}, {"timeout": 0.2}, APITimeoutError, "timeout", id="time-out"),
+        pytest.param({"delay": 60.0}, {"timeout": 1.5}, APITimeoutError, "timeout", id="time-out"),
         pytest.param({"hang_up": True}, {}, APIConnectionError, "failed", id="hung up"),
         pytest.param({"drop_after": 1}, {}, APIConnectionError, "failed", id="broken off"),
     ],
