@@ -164,7 +164,7 @@ def test_the_reference_names_every_option():
     page = Path(__file__).parents[2] / "docs" / "reference" / "command.md"
     sections = dict(
         re.findall(
-            r"^### `ai-ledger ([a-z ]+?)(?: [A-Z\[].*?)?`\n(.*?)(?=^##|\Z)",
+            r"^### `ai-ledger ([a-z -]+?)(?: [A-Z\[].*?)?`\n(.*?)(?=^##|\Z)",
             page.read_text(),
             re.M | re.S,
         )
