@@ -39,7 +39,7 @@ def ledger() -> Iterator[Ledger]:
 
 
 def only(ledger: Ledger) -> CallRecord:
-    assert ledger.flush(5)
+    assert ledger.flush(60)
     (sink,) = ledger.sinks
     (record,) = sink.records  # type: ignore[attr-defined]
     return record
@@ -259,7 +259,7 @@ def test_bad_input_is_named(fields: dict[str, Any], ledger: Ledger) -> None:
     assert caught.value.field == name
     assert str(caught.value).startswith(f"{name}=")
     assert ": expected " in str(caught.value)
-    assert ledger.flush(5)
+    assert ledger.flush(60)
     assert ledger.sinks[0].records == []  # type: ignore[attr-defined]
 
 
@@ -288,7 +288,7 @@ def test_contradictions_are_named(fields: dict[str, Any], message: str, ledger: 
     with pytest.raises(InvalidValue, match="^" + message):
         ledger.record("m", **fields)
 
-    assert ledger.flush(5)
+    assert ledger.flush(60)
     assert ledger.sinks[0].records == []  # type: ignore[attr-defined]
 
 
@@ -338,7 +338,7 @@ def test_a_total_by_hand(
     with ledger.call("m") as call:
         call.set_usage(**counts)
 
-    assert ledger.flush(5)
+    assert ledger.flush(60)
     records: list[CallRecord] = ledger.sinks[0].records  # type: ignore[attr-defined]
     assert [
         (each.input_tokens, each.output_tokens, each.usage_source, each.tags) for each in records
@@ -516,7 +516,7 @@ def test_forget_reaches_calls_in_flight() -> None:
             call.set_response({"id": "r-1", "model": "m", "choices": [], "usage": {}})
         with ledger.call("m", user_id="u-8"):
             pass
-        ledger.flush(5)
+        ledger.flush(60)
 
     assert [(each.user_id, each.tags, each.response_id) for each in sink.records] == [
         (None, {}, None),
@@ -572,7 +572,7 @@ def test_what_was_never_seen_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> 
             )
             call.answer = Answer(expects_usage=True, content=content)
             call.finish("cancelled")
-        ledger.flush(5)
+        ledger.flush(60)
 
     assert [
         (each.usage_source, each.input_tokens, each.output_tokens) for each in sink.records

@@ -74,7 +74,7 @@ def _client(provider: Provider, ledger: Ledger, **options: Any) -> Any:
 
 
 def _records(ledger: Ledger) -> list[CallRecord]:
-    assert ledger.flush(5)
+    assert ledger.flush(60)
     (sink,) = ledger.sinks
     return sorted(sink.records, key=lambda record: record.id)  # type: ignore[attr-defined]
 

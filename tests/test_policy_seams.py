@@ -47,7 +47,7 @@ class Rewriting(Plain):
 
 
 def only(ledger: Ledger) -> CallRecord:
-    assert ledger.flush(10)
+    assert ledger.flush(60)
     (record,) = next(ledger.store.scan(Query.build(scope=None)))
     return record
 
@@ -119,7 +119,7 @@ def test_a_coroutine_waits_in_acheck_and_may_be_cancelled_there() -> None:
 
     with Provider() as provider, memory_ledger(policies=[Slow()]) as ledger:
         asyncio.run(main(provider.url))
-        assert ledger.flush(10)
+        assert ledger.flush(60)
         assert sorted(each.status for each in ledger.stats.calls().calls) == [
             "cancelled",
             "success",

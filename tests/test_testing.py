@@ -426,7 +426,7 @@ def test_a_ledger_in_memory(client):
     """
     with memory_ledger() as ledger:
         chat(TrackedClient(client, ledger=ledger, user_id="u-1"))
-        assert ledger.flush(5)
+        assert ledger.flush(60)
         summary = ledger.stats.summary(by="user_id")
 
     assert summary.tokens.total == 11

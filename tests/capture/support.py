@@ -41,7 +41,7 @@ class Books:
     @property
     def records(self) -> list[CallRecord]:
         """Everything recorded so far, oldest first."""
-        assert self.ledger.flush(10)
+        assert self.ledger.flush(60)
         return sorted(self.sink.records, key=lambda record: record.id)
 
     @property

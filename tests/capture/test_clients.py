@@ -604,7 +604,7 @@ async def test_an_async_client_with_a_plain_request() -> None:
             await client.chat.completions.create(model="m", messages=[])
         await client.chat.completions.create(model="m", messages=[])
         await client.close()
-        ledger.flush(5)
+        ledger.flush(60)
 
     assert [(each.status, each.usage_source) for each in sink.records] == [
         ("failed", "unknown"),
@@ -648,7 +648,7 @@ def test_a_body_read_raw() -> None:
             model="m", messages=[{"role": "user", "content": "hello"}]
         ) as response:
             list(response.http_response.iter_raw())
-        ledger.flush(5)
+        ledger.flush(60)
 
     (record,) = sink.records
     assert record.status == "success"

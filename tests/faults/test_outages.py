@@ -126,7 +126,7 @@ sink = Sink()
 delivery = Delivery([sink], folder=Path(sys.argv[1]))
 number = int(sys.argv[2])
 delivery.end(CallRecord(id=new_id(), started_at=utc_now()))
-assert delivery.flush(10)
+assert delivery.flush(60)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for _ in range(number):
     record = CallRecord(id=new_id(), started_at=utc_now(), user_id="u", request_content="x" * 1000)
@@ -315,7 +315,7 @@ def test_a_clock_that_is_stepped(
     sink = Sleeper(0.0)
     delivery = Delivery([sink], folder=tmp_path / "journal")
     delivery.end(call())
-    assert delivery.flush(5) is True
+    assert delivery.flush(60) is True
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + step)
     monkeypatch.setattr(time, "time_ns", lambda: int((real() + step) * 1e9))
@@ -323,7 +323,7 @@ def test_a_clock_that_is_stepped(
     for _ in range(10):
         delivery.end(call())
 
-    assert delivery.flush(5) is True
+    assert delivery.flush(60) is True
     assert delivery.close() is True
     assert len(sink.ids) == 11
     assert time.monotonic() - started < 30
