@@ -119,9 +119,10 @@ def replaced_texts(
     *,
     joined: frozenset[int] = frozenset(),
     written: Callable[[int, str], str] = lambda _, text: text,
+    known: tuple[Folded, list[Hit]] | None = None,
 ) -> tuple[list[str], list[Hit]]:
     """
-    *texts* without words that are to be replaced, and all hits there were at first.
+    *texts* without words that are to be replaced, and the hits that there are afterwards.
 
     What takes a word's place may make a new one out of what stood around it, so this
     is done again until there is none. After `MAX_ROUNDS` somebody makes fun of us, and
@@ -132,28 +133,34 @@ def replaced_texts(
         texts: Those to change.
         joined: As for `Folded`.
         written: How a replacement is written in the text of this index.
+        known: *texts* folded, and all hits in them, if that has been done.
 
     Raises:
         TooMany: There are more than `MAX_HITS` places.
     """
     changed = list(texts)
-    first: list[Hit] | None = None
     for _ in range(MAX_ROUNDS):
-        folded = Folded(changed, joined=joined)
-        hits = hits_in(matchers, folded)
-        first = hits if first is None else first
+        folded, hits = known or _found(matchers, changed, joined)
+        known = None
         kept = chosen(hits)
         if not kept:
-            return changed, first
+            return changed, hits
         if len(hits) >= MAX_HITS:
             raise TooMany(rules_of(hit.word.id for hit in kept))
         _replace(changed, folded, kept, written)
-    folded = Folded(changed, joined=joined)
-    for hit in hits_in(matchers, folded):
+    folded, hits = _found(matchers, changed, joined)
+    for hit in hits:
         if hit.word.action == "replace":
             for index, _, _ in folded.spans(hit.begin, hit.end):
                 changed[index] = STARS
-    return changed, first or []
+    return changed, _found(matchers, changed, joined)[1]
+
+
+def _found(
+    matchers: Sequence[Matcher], texts: Sequence[str], joined: frozenset[int]
+) -> tuple[Folded, list[Hit]]:
+    folded = Folded(texts, joined=joined)
+    return folded, hits_in(matchers, folded)
 
 
 def chosen(hits: Iterable[Hit]) -> list[Hit]:

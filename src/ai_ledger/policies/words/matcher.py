@@ -362,10 +362,12 @@ class Matcher:
             self.longest = max(self.longest, len(pattern))
             is_fuzzy = fuzzy and word.match == "fuzzy"
             if RUNNING.search(pattern):
-                put("running", pattern, _running_entry(word, pattern))
                 if word.variants:
+                    # The text in simplified spelling has the word in any, its own included.
                     other = pattern.translate(alike.simplified())
                     put("variants", other, _running_entry(word, other))
+                else:
+                    put("running", pattern, _running_entry(word, pattern))
                 if is_fuzzy:
                     # A sign that stands for a letter is one here.
                     other = letters(folded.translate(alike.sounds()))

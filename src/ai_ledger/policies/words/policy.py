@@ -26,7 +26,7 @@ from ai_ledger.policies.words.findings import (
     rules_of,
 )
 from ai_ledger.policies.words.folding import Folded
-from ai_ledger.policies.words.matcher import MAX_HITS, Matcher
+from ai_ledger.policies.words.matcher import MAX_HITS, Hit, Matcher
 from ai_ledger.policies.words.places import Place, in_json, places_of, with_texts
 from ai_ledger.policies.words.rows import Word
 from ai_ledger.policies.words.store import WordList, on_change
@@ -335,8 +335,8 @@ def _revised(request: Mapping[str, Any], matchers: list[Matcher]) -> Revision | 
     if not places:
         return None
     joined = frozenset(index for index, place in enumerate(places) if place.goes_on)
-    texts = [place.text for place in places]
-    hits = hits_in(matchers, Folded(texts, joined=joined), until_blocked=True)
+    folded = Folded([place.text for place in places], joined=joined)
+    hits = hits_in(matchers, folded, until_blocked=True)
     if not hits:
         return None
     blocked = rules_of(hit.word.id for hit in hits if hit.word.action == "block")
@@ -352,7 +352,9 @@ def _revised(request: Mapping[str, Any], matchers: list[Matcher]) -> Revision | 
             raise ContentBlocked(warned)
         return Revision(marks=marks)
     marks[REPLACED_MARK] = mark_of(replaced)
-    return Revision(request=_replaced(request, matchers, places, joined), marks=marks)
+    return Revision(
+        request=_replaced(request, matchers, places, joined, (folded, hits)), marks=marks
+    )
 
 
 def _replaced(
@@ -360,19 +362,20 @@ def _replaced(
     matchers: list[Matcher],
     places: list[Place],
     joined: frozenset[int],
+    known: tuple[Folded, list[Hit]],
 ) -> dict[str, Any]:
     texts = [place.text for place in places]
     try:
-        changed, _ = replaced_texts(
+        changed, after = replaced_texts(
             matchers,
             texts,
             joined=joined,
             written=lambda index, text: in_json(text) if places[index].is_json else text,
+            known=known,
         )
     except TooMany as many:
         raise ContentBlocked(many.rules) from None
     # What a replacement has made out of the text around it may be a word that blocks.
-    after = hits_in(matchers, Folded(changed, joined=joined), until_blocked=True)
     blocked = rules_of(hit.word.id for hit in after if hit.word.action == "block")
     if blocked:
         raise ContentBlocked(blocked)
