@@ -14,8 +14,8 @@ from uuid import uuid4
 
 import msgspec
 
-from ai_ledger.errors import AILedgerError
-from ai_ledger.policies.budgets.account import Claim, Exhausted, NotInForce
+from ai_ledger.errors import AILedgerError, SinkUnavailable
+from ai_ledger.policies.budgets.account import Claim, Exhausted, Granted, NotInForce
 from ai_ledger.policies.budgets.keeper import Keeper
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.sql.holds import Consumed
@@ -36,6 +36,9 @@ _AHEAD: Final = 64
 LONGEST_LEASE_S: Final = 86_400.0
 _FORK_WAITS_S: Final = 1.5
 _CLOSE_WAITS_S: Final = 1.0
+# Each waits for five seconds. Its lock is not a queue: with many processes in one
+# file somebody may wait longer.
+_BUSY_ATTEMPTS: Final = 5
 
 
 class Slab:
@@ -235,7 +238,7 @@ class Holds:
                     )
                 )
         try:
-            granted = self.accounts.reserve(claims, holder=self.holder, ttl_s=self.lease_ttl)
+            granted = self._granted_by_store(claims)
         except BaseException as error:
             with self.lock:
                 for part in parts:
@@ -261,6 +264,16 @@ class Holds:
         self.keeper.start()
         for (want, _), grant in zip(asked, granted.grants, strict=True):
             want[0].warn(want[1][1], grant.period, grant.used, grant.limit)
+
+    def _granted_by_store(self, claims: Sequence[Claim]) -> Granted:
+        """Ask again as long as an SQLite file is only busy: nothing has happened then."""
+        for _ in range(_BUSY_ATTEMPTS):
+            try:
+                return self.accounts.reserve(claims, holder=self.holder, ttl_s=self.lease_ttl)
+            except SinkUnavailable as error:
+                if "database is locked" not in str(error):
+                    raise
+        return self.accounts.reserve(claims, holder=self.holder, ttl_s=self.lease_ttl)
 
     def granted(self, slab: Slab | None, key: Key, member: Member, lease_id: int) -> Slab:
         if slab is not None and slab.lease_id == lease_id and not slab.lost:
