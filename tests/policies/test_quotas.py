@@ -512,3 +512,16 @@ def test_rate_windows_among_threads(tmp_path: Any) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(ask, range(100))) == 20
+
+
+def test_the_longer_window_holds_too(tmp_path: Any) -> None:
+    """
+    A call that the shorter window has room for is refused when the longer one has none.
+    """
+    quotas = Quotas(f"sqlite:///{tmp_path}/ledger.db")
+    quotas.set("acme", "m", rates="9/hour; 3/day")
+    for _ in range(3):
+        quotas.check(call(), None)
+    with pytest.raises(TooSoon) as refused:
+        quotas.check(call(), None)
+    assert refused.value.retry_after_s > 3600
