@@ -41,12 +41,24 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+_clients: list[OpenAI] = []
+
+
+@pytest.fixture(autouse=True)
+def closed_clients() -> Iterator[None]:
+    """Connections end with the test that made them."""
+    yield
+    while _clients:
+        _clients.pop().close()
+
+
 def _breaker(clock: FakeClock, **options: Any) -> Breaker:
     return Breaker(**{"min_calls": 3, "open_s": 30.0, "clock": clock.monotonic, **options})
 
 
 def _client(provider: Provider, ledger: Ledger, **options: Any) -> Any:
     own = OpenAI(base_url=provider.base_url, api_key="sk-test", **{"max_retries": 0, **options})
+    _clients.append(own)
     return TrackedClient(own, ledger=ledger, provider="deepseek")
 
 
@@ -182,6 +194,7 @@ def test_an_address_where_nobody_listens(clock: FakeClock) -> None:
     breaker = _breaker(clock)
     with memory_ledger(policies=[breaker]) as ledger:
         own = OpenAI(base_url=base_url, api_key="k", max_retries=0)
+        _clients.append(own)
         client = TrackedClient(own, ledger=ledger)
         for _ in range(3):
             with pytest.raises(APIConnectionError):
