@@ -34,18 +34,19 @@ class Program:
     A program with every policy there is.
 
     Args:
+        sdk: The SDK's client, without policies.
         ledger: Where its calls go.
         provider: Who answers, and can say how often it was asked.
     """
 
-    def __init__(self, ledger: Ledger, provider: Provider) -> None:
+    def __init__(self, sdk: OpenAI, ledger: Ledger, provider: Provider) -> None:
+        self.sdk = sdk
         self.ledger = ledger
         self.provider = provider
 
     def client(self, *policies: Any, **context: Any) -> OpenAI:
         """A client whose calls these policies are asked about."""
-        own = OpenAI(base_url=self.provider.base_url, api_key="sk-example", max_retries=0)
-        return TrackedClient(own, ledger=self.ledger, policies=policies, **context)
+        return TrackedClient(self.sdk, ledger=self.ledger, policies=policies, **context)
 
     def shown(self, who: str, call: Callable[[], object]) -> None:
         """Make a call that is to be refused, and print a line about it."""
@@ -115,9 +116,10 @@ def main() -> None:
     with (
         TemporaryDirectory() as folder,
         Provider() as provider,
+        OpenAI(base_url=provider.base_url, api_key="sk-example", max_retries=0) as sdk,
         Ledger(f"sqlite:///{Path(folder) / 'ledger.db'}") as ledger,
     ):
-        program = Program(ledger, provider)
+        program = Program(sdk, ledger, provider)
         program.budget()
         program.catalogue()
         program.quotas()
