@@ -31,7 +31,7 @@ def fresh_database(kind: str) -> Iterator[str]:
     server = os.environ.get(variable, default)
     url = database_url(server)
     engine = sa.create_engine(
-        url, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 3}
+        url, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 30}
     )
     name = f"ai_ledger_test_{uuid4().hex[:12]}"
     try:

@@ -92,7 +92,7 @@ def test_example(name: str, tmp_path: Path) -> None:
         env={**kept, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONWARNINGS": "default"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
     )
 
     assert done.returncode == 0, done.stderr

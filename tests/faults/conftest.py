@@ -172,7 +172,7 @@ def postgres_url() -> Iterator[Callable[[], str]]:
 def _on_server(statement: str) -> None:
     psycopg = pytest.importorskip("psycopg")
     try:
-        connection = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3)
+        connection = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=30)
     except psycopg.OperationalError as error:
         if os.environ.get("AI_LEDGER_TEST_POSTGRES"):
             raise

@@ -160,6 +160,7 @@ sink.close()
 """
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["sqlite", "sqlite upgrade", *SERVERS])
 def test_several_start_at_once(kind: str, tmp_path: Path) -> None:
     """
@@ -177,7 +178,7 @@ def together(url: str, *, create: bool) -> None:
         subprocess.Popen([sys.executable, "-c", START, url, str(create)], stderr=subprocess.PIPE)
         for _ in range(4)
     ]
-    said = [process.communicate(timeout=60)[1].decode() for process in started]
+    said = [process.communicate(timeout=250)[1].decode() for process in started]
     assert [process.returncode for process in started] == [0] * 4, said
     sink = SQLSink(url)
     assert len(sink.calls(Query.build(scope=None))) == 20
