@@ -182,10 +182,14 @@ def test_several_rows_with_one_spelling() -> None:
 # Text for properties: letters of the words and everything that may stand between them.
 IGNORABLE = st.text(st.sampled_from("\u200b\u200d\u2060\ufeff\u00ad\u202e\ufe0f\x01"), max_size=3)
 WORDS = ("敏感", "敏感词", "感冒药", "idiot", "bad word", "加V信")
-SOUP = st.text(
-    st.sampled_from("敏感词冒药idotbawrd加vV信 -*.,。\n\u200b\u0301ｉＶ@㍿"),
-    max_size=60,
-)
+_CHARACTERS = "敏感词冒药idotbawrd加vV信 -*.,。\n\u200b\u0301ｉＶ@㍿"
+# Whole words among it, or hardly any text would have one.
+SOUP = st.lists(
+    st.sampled_from(
+        [*_CHARACTERS, *WORDS, "敏*感", "i d i o t", "id-iot", "x", " ", "idi\u200bot"]
+    ),
+    max_size=25,
+).map("".join)
 
 
 @given(SOUP)
@@ -271,7 +275,7 @@ def pieces_of(text: str, cuts: list[int]) -> list[str]:
 
 
 @settings(max_examples=300)
-@given(SOUP, st.lists(st.integers(0, 60), max_size=12), st.booleans())
+@given(SOUP, st.lists(st.integers(0, 80), max_size=40), st.booleans())
 def test_a_stream_in_any_split_gives_the_same_verdict(
     text: str, cuts: list[int], fuzzy: bool
 ) -> None:
