@@ -1,0 +1,96 @@
+"""What a process has leased of a budget, call by call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ai_ledger import Budget, Ledger
+from ai_ledger.errors import BudgetExceeded, SinkUnavailable
+from ai_ledger.policies.budgets.accounts import Accounts
+from ai_ledger.policies.budgets.holds import Holds
+from ai_ledger.records import CallRecord, new_id, utc_now
+
+
+def call(**fields: Any) -> CallRecord:
+    return CallRecord(**{"id": new_id(), "started_at": utc_now(), "request_model": "m", **fields})
+
+
+@pytest.fixture
+def budget(tmp_path: Any) -> Any:
+    budget = Budget(tokens=1_000, max_output_tokens=100, unseen_input_tokens=0, warn_at=())
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db", policies=[budget]):
+        yield budget
+
+
+def holds_of(budget: Budget) -> Holds:
+    assert budget.panel is not None
+    return budget.panel.holds
+
+
+def test_the_writer_hears_the_same_until_it_has_stored_the_row(budget: Budget) -> None:
+    """
+    A transaction that is done over takes the same off the lease, and then it is forgotten.
+    """
+    begun = call()
+    budget.check(begun, None)
+    budget.review(begun.replace(status="success", input_tokens=0, output_tokens=30), None)
+    holds = holds_of(budget)
+    first = holds.consumed([begun.id, "unknown"])
+    assert [each.amount for each in first] == [30]
+    budget.settle(begun.replace(status="success", input_tokens=0, output_tokens=90))
+    assert holds.consumed([begun.id]) == first
+    holds.charged([begun.id, "unknown"])
+    assert holds.consumed([begun.id]) == []
+
+
+def test_a_busy_file_is_asked_again(budget: Budget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A lock that others hold for long is no reason to refuse.
+    """
+    reserve, asked = Accounts.reserve, []
+
+    def busy(self: Accounts, *args: Any, **kwargs: Any) -> Any:
+        asked.append(args)
+        if len(asked) < 3:
+            raise SinkUnavailable("OperationalError: database is locked")
+        return reserve(self, *args, **kwargs)
+
+    monkeypatch.setattr(Accounts, "reserve", busy)
+    budget.check(call(), None)
+    assert len(asked) == 3
+
+
+def test_what_was_leased_is_no_longer_used_when_the_lease_is_over(budget: Budget) -> None:
+    """
+    Others may have it by then, so the store is asked.
+    """
+    holds = holds_of(budget)
+    first = call()
+    budget.check(first, None)
+    budget.settle(first.replace(status="failed"))
+    (slab,) = holds.slabs.values()
+    assert slab.free >= 100
+    slab.valid_until = 0.001
+    second = call()
+    key = budget.member.key(second)
+    assert key is not None
+    assert not holds.take(second.id, [(budget.member, key, 100)], None)
+    budget.check(second, None)
+    assert second.id in holds.held
+
+
+def test_never_more_than_the_limit_is_held(budget: Budget) -> None:
+    """
+    Ten calls of a hundred each fit, and one that ends makes room for the next.
+    """
+    held = [call() for _ in range(10)]
+    for each in held:
+        budget.check(each, None)
+    with pytest.raises(BudgetExceeded):
+        budget.check(call(), None)
+    budget.settle(held[0].replace(status="failed"))
+    budget.check(call(), None)
+    with pytest.raises(BudgetExceeded):
+        budget.check(call(), None)
