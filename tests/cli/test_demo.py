@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# Two dozen starts of Python, each of which may take seconds where the cores are busy.
+pytestmark = pytest.mark.timeout(400)
+
 BASE = {name: value for name, value in os.environ.items() if not name.startswith("AI_LEDGER")}
 
 
@@ -22,7 +25,7 @@ def start(*arguments: str, folder: Path, **environment: str) -> subprocess.Compl
         env={**BASE, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
 
@@ -148,7 +151,7 @@ def test_a_closed_pipe_is_no_error(demo):
         env=BASE,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
 
@@ -217,7 +220,7 @@ def test_tables_on_a_terminal(tmp_path):
         text += piece
     os.close(ours)
 
-    assert process.wait(60) == 0
+    assert process.wait(200) == 0
     assert b"\x1b[1m" in text
     assert b"\\x1b]0;owned\\x07[bold]" in text
     assert b"\x1b]0;" not in text

@@ -74,7 +74,7 @@ def test_what_a_dead_process_left(command, url, tmp_path):
         "from ai_ledger.delivery import Delivery; Delivery._start = lambda self: None\n"
         f"Ledger({url!r}).record('m', input_tokens=1); os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=110)
 
     printed = json.loads(command("doctor", "--form", "embeddings", "--url", url, "--json").out)
     text = command("doctor", "--form", "embeddings", "--url", url).out
