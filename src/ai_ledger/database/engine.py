@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from ai_ledger.database import files
 from ai_ledger.database.address import refuse_unclear
+from ai_ledger.database.turns import turns
 from ai_ledger.errors import ConfigurationError, RecordRefused, SinkUnavailable
 
 T = TypeVar("T")
@@ -139,7 +140,7 @@ class Database:
             pool = self.reader.pool
             if self.kind != "sqlite" and isinstance(pool, sa.QueuePool) and pool.checkedin():
                 self._drop_stale()
-            with self._connected(self.reader) as connection:
+            with self.connected(self.reader) as connection:
                 yield connection
                 connection.rollback()
 
@@ -158,7 +159,7 @@ class Database:
         with self.translated_errors(refusing=True):
             for attempt in range(_ATTEMPTS):
                 try:
-                    with self._connected(self.writer) as connection, connection.begin():
+                    with self.connected(self.writer) as connection, connection.begin():
                         return work(connection)
                 except exc.DBAPIError as error:
                     stale = error.connection_invalidated and attempt == 0
@@ -175,7 +176,7 @@ class Database:
     def _drop_stale(self) -> None:
         """Notice connections that the server has closed meanwhile, and let go of all of them."""
         try:
-            with self._connected(self.reader) as connection:
+            with self.connected(self.reader) as connection:
                 connection.exec_driver_sql("SELECT 1")
                 connection.rollback()
         except exc.DBAPIError as error:
@@ -193,7 +194,7 @@ class Database:
         if self.kind != "sqlite":
             return
         try:
-            with self.translated_errors(refusing=False), self.writer.connect() as connection:
+            with self.translated_errors(refusing=False), self.connected(self.writer) as connection:
                 raw = connection.connection.driver_connection
                 assert isinstance(raw, sqlite3.Connection)
                 raw.execute("VACUUM")
@@ -231,10 +232,15 @@ class Database:
             raise kind(f"{self.kind}: a number is too large: {error}") from error
 
     @contextmanager
-    def _connected(self, engine: Engine) -> Generator[Connection]:
+    def connected(self, engine: Engine) -> Generator[Connection]:
         """A connection on which nothing is waited for longer than the time-out."""
         if self.kind == "sqlite":
-            with engine.connect() as connection, _interrupted(connection, self.timeout_s):
+            writes = engine is self.writer
+            with (
+                turns.inside(self.path, writes=writes, timeout_s=LOCK_TIMEOUT_S),
+                engine.connect() as connection,
+                _interrupted(connection, self.timeout_s),
+            ):
                 yield connection
         elif self.kind == "postgresql":
             with self._watchdog(), engine.connect() as connection:

@@ -138,7 +138,7 @@ def _message(found: SchemaState, database: Database) -> str:
 def _alone(database: Database) -> Generator[Connection]:
     """A connection that no other upgrade works beside."""
     engine = database.writer
-    with database.translated_errors(refusing=False), engine.connect() as connection:
+    with database.translated_errors(refusing=False), database.connected(engine) as connection:
         if database.kind == "sqlite":
             with connection.begin():  # IMMEDIATE, and DDL is part of the transaction
                 yield connection

@@ -11,6 +11,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Final
 
+from ai_ledger.database.turns import turns
 from ai_ledger.journal.folder import held
 from ai_ledger.loading import loading
 
@@ -77,6 +78,8 @@ def _before_fork() -> None:
     # An import may end an abandoned call, which appends; so before those locks. The
     # module itself lets go of it.
     loading.before_fork()
+    # Nor may any other thread be inside SQLite. This module lets go of it as well.
+    turns.before_fork()
     # Only the locks of appending, which nobody holds for long unless a disk hangs;
     # never one that is held while a sink is at work. The child has locks of its own.
     for delivery in _forking:
@@ -108,7 +111,7 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    loading.is_awaited_elsewhere = True
+    loading.is_awaited_elsewhere = turns.is_awaited_elsewhere = True
     os.register_at_fork(
         before=_before_fork,
         after_in_parent=_after_fork_in_parent,
