@@ -12,7 +12,7 @@ from random import Random
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ai_ledger.errors import InvalidValue
@@ -358,6 +358,8 @@ def test_the_interval_covers_what_it_says(
     assert level - 0.08 <= inside / runs <= level + 0.13
 
 
+@example(daily=[0.0] * 13 + [5e-320, 1e12], shares=[5e-324])
+@example(daily=[0.0] * 30 + [1e12], shares=[1e-300])
 @given(
     daily=st.lists(st.floats(0, 1e12), min_size=14, max_size=80),
     shares=st.lists(st.floats(0, 1), max_size=40),

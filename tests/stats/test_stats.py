@@ -534,6 +534,8 @@ ESCAPES: list[tuple[str, Callable[[Stats], int]]] = [
     ("trend", lambda stats: stats.trend(where={"org_id": "b"}).total.calls),
     ("top", lambda stats: stats.top("user_id", where={"org_id": "b"}).values),
     ("groups", lambda stats: len(stats.summary(by="org_id").groups) - 1),
+    ("forecast", lambda stats: stats.forecast("org_id", {"org_id": "b"}).calls),
+    ("suggestions", lambda stats: stats.suggestions(7, {"org_id": "b"}).looked_at),
     ("user", lambda stats: stats.user("bob").summary.calls),
     ("device", lambda stats: stats.device("d2").summary.calls),
     ("session", lambda stats: stats.session("s2").summary.calls),

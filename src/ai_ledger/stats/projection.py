@@ -45,7 +45,8 @@ class Ahead(msgspec.Struct, frozen=True):
             return max(self.mean, 0.0)
         # Sums of costs are never negative and lean to the right, so they are
         # taken as log-normal with this mean and spread.
-        spread = math.sqrt(math.log1p((self.sd / self.mean) ** 2))
+        # The square of more than that fits no float.
+        spread = math.sqrt(math.log1p(min(self.sd / self.mean, 1e150) ** 2))
         student = _student(share, self.freedom)
         # Beyond this there is nothing to be said, and nothing that fits a float.
         amount = self.mean * math.exp(min(student * spread - spread * spread / 2, 50.0))
