@@ -463,6 +463,56 @@ def test_a_fork(sql_url: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+FORKS = """
+import os, signal, sys, threading
+from ai_ledger import Ledger
+from ai_ledger.alerts import Alerts, Rule
+
+ledger = Ledger(sys.argv[1])
+alerts = Alerts(ledger, [Rule(name="r", kind="timeouts", threshold=1)])
+ledger.record("m", status="timeout")
+ledger.flush()
+alerts.evaluate()
+stopping, looked = threading.Event(), threading.Event()
+
+def look():
+    while not stopping.is_set():
+        alerts.evaluate()
+        looked.set()
+
+thread = threading.Thread(target=look)
+thread.start()
+codes = []
+for _ in range(8):
+    looked.clear()
+    assert looked.wait(60)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        alerts.evaluate()
+        os._exit(0 if len(alerts.list(states=())) == 1 else 9)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+stopping.set()
+thread.join()
+alerts.close()
+ledger.close()
+sys.exit(0 if codes == [0] * 8 else f"children ended with {codes}")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forks_while_a_thread_looks(sql_url: str) -> None:
+    """
+    A child that is forked while its parent is in the middle of a look can look itself.
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS, sql_url],
+        capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_core_is_enough_to_import() -> None:
     """
     The names can be imported without what the store needs.

@@ -8,9 +8,8 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from ai_ledger.alerts.access import Access
 from ai_ledger.alerts.alert import Alert, Delivery, FailedCall, MarkState, State
 from ai_ledger.alerts.channel import Channel, channels_of
 from ai_ledger.alerts.rule import Rule, default_rules, owned
@@ -389,7 +388,7 @@ class Alerts:
 class _Parts:
     """What needs SQLAlchemy, made when it is first used."""
 
-    def __init__(self, shared: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         from ai_ledger.alerts.findings import Sight
         from ai_ledger.alerts.marks import Marks
         from ai_ledger.alerts.outbox import Outbox
@@ -397,9 +396,7 @@ class _Parts:
         from ai_ledger.alerts.rulebook import Rulebook
         from ai_ledger.sinks.sql.reader import Reader
 
-        database = Access(shared)
-        # Reads through the same gate; it only needs what `Access` has.
-        store = Reader(cast("Database", database))
+        store = Reader(database)
         self.rulebook: Rulebook = Rulebook(database, clock)
         self.register: Register = Register(database, clock)
         self.outbox: Outbox = Outbox(database, clock)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from ai_ledger.alerts.access import Access, calls_of
 from ai_ledger.alerts.alert import CallsBehind, Finding
+from ai_ledger.alerts.calls import calls_of
 from ai_ledger.alerts.channel import one_line
 from ai_ledger.alerts.rule import DAY_S, Rule, plain_of
 from ai_ledger.bounds import value_of_key
+from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.budgets import accounts, budgets
 from ai_ledger.money import from_nano, to_nano
 from ai_ledger.policies.breaker import living_breakers
@@ -46,7 +47,7 @@ class Sight:
     """
 
     def __init__(
-        self, store: Reader, database: Access, ledgers: Sequence[Ledger], now: datetime
+        self, store: Reader, database: Database, ledgers: Sequence[Ledger], now: datetime
     ) -> None:
         self.store = store
         self.database = database

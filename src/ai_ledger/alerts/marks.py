@@ -9,12 +9,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from ai_ledger.alerts.access import Access, calls_of
 from ai_ledger.alerts.alert import MARK_STATES, FailedCall, MarkState
+from ai_ledger.alerts.calls import calls_of
 from ai_ledger.alerts.register import note_of
 from ai_ledger.alerts.rulebook import insert_new
 from ai_ledger.bounds import label
 from ai_ledger.database.changes import note_change
+from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import marks
 from ai_ledger.database.tables.calls import records
 from ai_ledger.errors import InvalidValue, NotFound
@@ -37,7 +38,7 @@ class Marks:
         clock: Says what time it is.
     """
 
-    def __init__(self, database: Access, store: Reader, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, store: Reader, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._store = store
         self._clock = clock

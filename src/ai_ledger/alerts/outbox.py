@@ -10,12 +10,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ai_ledger.alerts.access import Access
 from ai_ledger.alerts.alert import Alert, Delivery
 from ai_ledger.alerts.channel import Channel, name_of
 from ai_ledger.alerts.register import alert_of
 from ai_ledger.alerts.rulebook import insert_new
 from ai_ledger.bounds import storable
+from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import alerts, deliveries
 from ai_ledger.secrets import scrub
 
@@ -42,7 +42,7 @@ class Outbox:
         clock: Says what time it is.
     """
 
-    def __init__(self, database: Access, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
 

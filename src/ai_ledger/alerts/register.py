@@ -10,12 +10,12 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from ai_ledger.alerts.access import Access
 from ai_ledger.alerts.alert import STATES, UNRESOLVED, Alert, CallsBehind, Finding, State
 from ai_ledger.alerts.rule import Rule
 from ai_ledger.alerts.rulebook import insert_new
 from ai_ledger.bounds import key_of, label, storable, value_of_key
 from ai_ledger.database.changes import note_change
+from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import alerts, rules
 from ai_ledger.errors import EditConflict, InvalidValue, NotFound
 
@@ -34,7 +34,7 @@ class Register:
         clock: Says what time it is.
     """
 
-    def __init__(self, database: Access, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
 

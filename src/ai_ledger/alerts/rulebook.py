@@ -10,10 +10,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from ai_ledger.alerts.access import Access
 from ai_ledger.alerts.rule import Rule
 from ai_ledger.bounds import key_of, label, value_of_key
 from ai_ledger.database.changes import note_change
+from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import rules
 from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
 
@@ -33,7 +33,7 @@ class Rulebook:
         clock: Says what time it is.
     """
 
-    def __init__(self, database: Access, clock: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database = database
         self._clock = clock
 
