@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         SinkError,
         SinkUnavailable,
         TooSoon,
+        WordsUnavailable,
     )
     from ai_ledger.ledger import Ledger
     from ai_ledger.policies import Budget
@@ -101,6 +102,7 @@ __all__ = [
     "TooSoon",
     "TrackedClient",
     "Usage",
+    "WordsUnavailable",
     "__version__",
     "bind",
     "call_context",
@@ -145,6 +147,7 @@ _HOME = {
         "SinkError",
         "SinkUnavailable",
         "TooSoon",
+        "WordsUnavailable",
     ),
     "defaults": ("default_ledger", "open_ledger", "record_ai_usage", "use_ledger"),
     "ledger": ("Ledger",),

@@ -25,6 +25,7 @@ What ai-ledger raises, and when.
         ├── TooSoon             the next call may be made in so many seconds
         ├── CircuitOpen         who answers has failed too often of late
         └── ContentBlocked      the prompt has a word that must not be sent
+            └── WordsUnavailable    whether it has one cannot be told
 
 Only `CallRefused` and its children can reach code that makes a tracked call,
 and only before anything is sent. The rest belongs to set-up, to reports, and to
@@ -233,6 +234,19 @@ class ContentBlocked(CallRefused):
         self.rules = rules
         listed = ", ".join(map(str, rules[:10]))
         super().__init__(f"blocked by word {listed}{', …' if len(rules) > 10 else ''}")
+
+
+class WordsUnavailable(ContentBlocked):
+    """
+    Whether the prompt has a word that must not be sent cannot be told.
+
+    Args:
+        message: Why, and what to do. There are no rules.
+    """
+
+    def __init__(self, message: str) -> None:
+        self.rules = ()
+        CallRefused.__init__(self, message)
 
 
 class EditError(AILedgerError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ai_ledger.errors import WordsUnavailable
 from ai_ledger.policies.words.findings import Finding, Findings
-from ai_ledger.policies.words.policy import Words, WordsUnavailable
+from ai_ledger.policies.words.policy import Words
 from ai_ledger.policies.words.rows import Word
 from ai_ledger.policies.words.store import WordList, WordSettings
 from ai_ledger.policies.words.stream import WordStream

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from ai_ledger.errors import CallRefused, ConfigurationError, ContentBlocked
+from ai_ledger.errors import CallRefused, ConfigurationError, ContentBlocked, WordsUnavailable
 from ai_ledger.incidents import Incidents
 from ai_ledger.options import check_choice, check_seconds
 from ai_ledger.policies.words.findings import (
@@ -42,14 +42,6 @@ REPLACED_MARK: Final = "ai_ledger.words_replaced"
 ANSWER_MARK: Final = "ai_ledger.words_in_answer"
 POLL_S: Final = 2.0
 FIRST_WAIT_S: Final = 10.0
-
-
-class WordsUnavailable(ContentBlocked):
-    """Whether the prompt has a word that must not be sent cannot be told."""
-
-    def __init__(self, message: str) -> None:
-        CallRefused.__init__(self, message)
-        self.rules: tuple[int, ...] = ()
 
 
 class _Lists(msgspec.Struct, frozen=True):
