@@ -465,43 +465,42 @@ def test_a_fork(sql_url: str) -> None:
 
 FORKS = """
 import os, signal, sys, threading
-from ai_ledger import Ledger
 from ai_ledger.alerts import Alerts, Rule
+from ai_ledger.records import utc_now
 
-ledger = Ledger(sys.argv[1])
-alerts = Alerts(ledger, [Rule(name="r", kind="timeouts", threshold=1)])
-ledger.record("m", status="timeout")
-ledger.flush()
-alerts.evaluate()
-stopping, looked = threading.Event(), threading.Event()
+url = sys.argv[1]
+main = threading.get_ident()
+inside, forked = threading.Event(), threading.Event()
 
-def look():
-    while not stopping.is_set():
-        alerts.evaluate()
-        looked.set()
+def clock():
+    # Called by the thread before its transaction, and again in the midst of it.
+    calls.append(1)
+    if len(calls) == 2 and threading.get_ident() != main:
+        inside.set()
+        forked.wait(2)
+    return utc_now()
 
-thread = threading.Thread(target=look)
-thread.start()
-codes = []
-for _ in range(8):
-    looked.clear()
-    assert looked.wait(60)
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(60)
-        alerts.evaluate()
-        os._exit(0 if len(alerts.list(states=())) == 1 else 9)
-    codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-stopping.set()
-thread.join()
-alerts.close()
-ledger.close()
-sys.exit(0 if codes == [0] * 8 else f"children ended with {codes}")
+calls = []
+Alerts(url).rules()
+rule = Rule(name="r", kind="timeouts", threshold=1)
+looking = threading.Thread(target=Alerts(url, [rule], clock=clock).evaluate)
+looking.start()
+assert inside.wait(60)
+pid = os.fork()
+if pid == 0:
+    signal.alarm(60)
+    Alerts(url, [Rule(name="other", kind="timeouts", threshold=1)]).evaluate()
+    os._exit(0)
+forked.set()
+looking.join()
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+names = sorted(rule.name for rule in Alerts(url).rules())
+sys.exit(0 if (status, names) == (0, ["other", "r"]) else f"{status} {names}")
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_forks_while_a_thread_looks(sql_url: str) -> None:
+def test_a_fork_while_a_thread_looks(sql_url: str) -> None:
     """
     A child that is forked while its parent is in the middle of a look can look itself.
     """
