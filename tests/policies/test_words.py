@@ -6,8 +6,9 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -154,32 +155,159 @@ def test_coroutines(words: Words, provider: Provider, stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_answers(words: Words, provider: Provider, stream: bool) -> None:
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("answers", [False, True])
+def test_answers(
+    words: Words, provider: Provider, *, answers: bool, asynchronous: bool, stream: bool
+) -> None:
     """
-    The record of an answer that has a word is marked, if that was asked for.
+    The record of an answer that has words is marked if that was asked for, and nothing is lost.
     """
-    rule = words.rows.add("ok", action="warn")
-    checking = Words(words.rows.url, answers=True)
-    for policy, marks in ((words, {}), (checking, {"ai_ledger.words_in_answer": str(rule.id)})):
-        with memory_ledger(policies=[policy]) as ledger:
-            client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
-            policy.reload()
-            answer: Any = client.chat.completions.create(
-                model="m", messages=said("x"), stream=stream
-            )
-            if stream:
-                list(answer)
-            record = only(ledger)
-        word = (record.response_content or "").split()[0].strip(".,").lower()
-        if word != "ok":
-            words.rows.edit(rule.id, word=word)
-            checking.reload()
-            assert checking.review(record, record.response_content) == {
-                "ai_ledger.words_in_answer": str(rule.id)
-            }
-            assert words.review(record, record.response_content) is None
-            return
-        assert record.tags == marks
+    rules = [words.rows.add("机密 计划", action="warn").id, words.rows.add("falcon").id]
+    words.rows.add("absent", action="warn")
+    policy = Words(words.rows.url, answers=answers)
+    policy.reload()
+    # Cut in the middle of both words when it is streamed.
+    provider.default = replace(provider.default, text="about 机 密计划 and F-A-L-C-O-N", chunks=9)
+    with memory_ledger(policies=[policy]) as ledger:
+        got = asyncio.run(answered(provider, ledger, asynchronous=asynchronous, stream=stream))
+        record = only(ledger)
+
+    assert got == record.response_content
+    assert got.startswith("about 机 密计划 and F-A-L-C-O-N")
+    assert (record.status, record.streamed) == ("success", stream)
+    marks = {"ai_ledger.words_in_answer": f"{rules[0]},{rules[1]}"} if answers else {}
+    assert record.tags == marks
+
+
+async def answered(provider: Provider, ledger: Any, *, asynchronous: bool, stream: bool) -> str:
+    """What a client reads of one answer."""
+    arguments: Any = {"model": "m", "messages": said("x"), "stream": stream}
+    parts: list[str] = []
+    if asynchronous:
+        async with TrackedClient(
+            AsyncOpenAI(base_url=provider.url, api_key="k"), ledger=ledger
+        ) as client:
+            answer: Any = await client.chat.completions.create(**arguments)
+            if not stream:
+                return answer.choices[0].message.content
+            async for chunk in answer:
+                parts += [each.delta.content or "" for each in chunk.choices]
+        return "".join(parts)
+    with TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger) as client:
+        answer = client.chat.completions.create(**arguments)
+        if not stream:
+            return answer.choices[0].message.content
+        for chunk in answer:
+            parts += [each.delta.content or "" for each in chunk.choices]
+    return "".join(parts)
+
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "falcon",
+            "description": "Looks up Falcon.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "falcon": {"type": "string", "description": "f a l c o n", "enum": ["falcon"]},
+                    "description": {"type": "string", "examples": ["falcon"]},
+                },
+                "required": ["falcon"],
+            },
+        },
+    }
+]
+TOOL_CALL = {
+    "id": "falcon",
+    "type": "function",
+    "function": {"name": "falcon", "arguments": '{"falcon": "the FALCON"}'},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_over_http(words: Words, provider: Provider, stream: bool) -> None:
+    """
+    Descriptions and arguments are sent in other words; names, ids and choices as they were.
+    """
+    words.rows.add("falcon", action="replace", replacement="x")
+    messages: Any = [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "fal"}, {"type": "text", "text": "con"}],
+        },
+        {"role": "user", "content": [{"type": "text", "text": "a falcon"}]},
+        {"role": "assistant", "tool_calls": [TOOL_CALL]},
+        {"role": "tool", "tool_call_id": "falcon", "content": "one falcon"},
+    ]
+    before = json.dumps([messages, TOOLS])
+    with memory_ledger(policies=[words]) as ledger:
+        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+        answer: Any = client.chat.completions.create(
+            model="m", messages=messages, tools=cast("Any", TOOLS), stream=stream
+        )
+        if stream:
+            list(answer)
+        assert only(ledger).status == "success"
+
+    body = provider.requests[0].body
+    function = body["tools"][0]["function"]
+    assert (function["name"], function["description"]) == ("falcon", "Looks up x.")
+    assert function["parameters"]["required"] == ["falcon"]
+    assert function["parameters"]["properties"] == {
+        "falcon": {"type": "string", "description": "x", "enum": ["falcon"]},
+        "description": {"type": "string", "examples": ["x"]},
+    }
+    assert [each.get("content") for each in body["messages"]] == [
+        [{"type": "text", "text": "fal"}, {"type": "text", "text": "con"}],
+        [{"type": "text", "text": "a x"}],
+        None,
+        "one x",
+    ]
+    sent = body["messages"][2]["tool_calls"][0]
+    assert (sent["id"], sent["function"]["name"]) == ("falcon", "falcon")
+    assert json.loads(sent["function"]["arguments"]) == {"falcon": "the x"}
+    assert json.dumps([messages, TOOLS]) == before
+
+
+@pytest.mark.parametrize("place", ["tools", "arguments", "content"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_stream_is_blocked_before_anything_is_sent(
+    words: Words, provider: Provider, place: str, *, asynchronous: bool
+) -> None:
+    """
+    Wherever the word stands, and not only when the stream is read.
+    """
+    rule = words.rows.add("falcon")
+    arguments: Any = {"model": "m", "messages": said("x"), "stream": True}
+    arguments |= {
+        "tools": {"tools": TOOLS},
+        "arguments": {"messages": [{"role": "assistant", "tool_calls": [TOOL_CALL]}]},
+        "content": {
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "falcon"}]}]
+        },
+    }[place]
+
+    async def main() -> None:
+        async with TrackedClient(
+            AsyncOpenAI(base_url=provider.url, api_key="k"), ledger=ledger
+        ) as client:
+            await client.chat.completions.create(**arguments)
+
+    with memory_ledger(policies=[words]) as ledger:
+        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+        with pytest.raises(ContentBlocked) as raised:
+            if asynchronous:
+                asyncio.run(main())
+            else:
+                client.chat.completions.create(**arguments)
+        record = only(ledger)
+
+    assert raised.value.rules == (rule.id,)
+    assert provider.requests == []
+    assert (record.status, record.streamed, record.cost) == ("blocked", True, None)
 
 
 PLACES = {
@@ -210,6 +338,16 @@ PLACES = {
     "instructions": "9X",
     "prompt": {"id": "X", "variables": {"city": "10X", "X": {"type": "X", "text": "11X"}}},
     "system": [{"type": "text", "text": "12X", "cache_control": {"type": "X"}}],
+    "tools": [
+        {"type": "X", "name": "X", "description": "13X", "input_schema": {"title": "14X"}},
+        {"type": "mcp", "server_url": "X", "headers": {"X": "X"}, "server_description": "15X"},
+    ],
+    "response_format": {"json_schema": {"name": "X", "schema": {"description": "16X"}}},
+    "text": {"format": {"name": "X", "schema": {"properties": {"X": {"description": "17X"}}}}},
+    "contents": [
+        {"type": "document", "title": "18X", "source": {"type": "text", "data": "19X"}},
+        {"type": "document", "source": {"type": "base64", "data": "X"}},
+    ],
     "model": "X",
     "user": "X",
     "metadata": {"X": "X"},
@@ -224,7 +362,8 @@ def test_the_places_of_a_request() -> None:
     texts = [place.text for place in places_of(PLACES)]
 
     assert [text for text in texts if "X" in text and len(text) > 1] == [
-        "1X", "2X", '{"a": "3X"}', "4X", "5X", "6X", "7X", "8X", "9X", "10X", "11X", "12X",
+        "1X", "2X", "3X", "4X", "5X", "6X", "7X", "8X", "9X", "10X", "11X", "12X",
+        "13X", "14X", "15X", "16X", "17X", "18X", "19X",
     ]  # fmt: skip
 
 
@@ -255,6 +394,46 @@ def test_json_stays_json(words: Words) -> None:
     assert revision.request is not None
     arguments = revision.request["messages"][0]["tool_calls"][0]["function"]["arguments"]
     assert json.loads(arguments) == {"q": 'a "bird"\n'}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {
+            "tool_calls": [
+                {"function": {"arguments": json.dumps({"q": ["a", {"敏感词": "敏感词"}]})}}
+            ]
+        },
+        {"role": "tool", "content": json.dumps({"q": ["a", {"敏感词": "敏感词"}]})},
+    ],
+)
+def test_escapes_of_json(words: Words, message: Any) -> None:
+    """
+    A letter that is written as JSON may write it is that letter; keys stay.
+    """
+    words.rows.add("敏感词", action="replace", replacement='"b"')
+
+    revision = words.check(call(), {"messages": [message]})
+
+    assert revision is not None
+    assert revision.request is not None
+    sent = revision.request["messages"][0]
+    text = sent["content"] if "content" in sent else sent["tool_calls"][0]["function"]["arguments"]
+    assert json.loads(text) == {"q": ["a", {"敏感词": '"b"'}]}
+
+
+@pytest.mark.parametrize(
+    "arguments", ['{"q": "falcon', '{"q": "falcon", "q": "y"}', '"falcon"', "falcon"]
+)
+def test_what_is_no_plain_json_is_looked_through_as_text(words: Words, arguments: str) -> None:
+    """
+    What is cut short, or has a key twice, so that its meaning depends on who reads it.
+    """
+    words.rows.add("falcon")
+    message = {"tool_calls": [{"function": {"arguments": arguments}}]}
+
+    with pytest.raises(ContentBlocked):
+        words.check(call(), {"messages": [message]})
 
 
 def test_embeddings_and_parts(words: Words) -> None:

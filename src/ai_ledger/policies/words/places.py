@@ -36,12 +36,22 @@ _TEXT_KEYS: Final = frozenset(
         "summary",
         "parts",
         "contents",
+        "reasoning_content",
+        "source",
     }
+)
+# Definitions of tools and of answers' shapes. In them only what is written for the model
+# to read: other texts are names that the answer has to repeat, addresses, or keys.
+_DEFINITION_KEYS: Final = frozenset({"tools", "functions", "response_format", "format"})
+_WRITTEN_KEYS: Final = frozenset(
+    {"description", "server_description", "title", "$comment", "examples", "default"}
 )
 # Under these every text is one, whatever it is called: values that the user filled in.
 _FREE_KEYS: Final = frozenset({"variables"})
 _DATA_URL: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*,", re.ASCII)
 MAX_DEPTH: Final = 64
+JSON: Final = "\x00json"
+"""A step of a path into what a text says as JSON. No key of an API is called so."""
 
 
 class TooDeep(Exception):
@@ -69,14 +79,38 @@ def places_of(body: Mapping[str, Any]) -> list[Place]:
     for key, value in body.items():
         if key in _TEXT_KEYS:
             _collect(value, (key,), found, free=key in _FREE_KEYS)
+        elif key in _DEFINITION_KEYS:
+            _define(value, (key,), found)
     return found
+
+
+def _define(value: Any, path: Path, found: list[Place]) -> None:
+    """Collect what is written in a definition."""
+    if isinstance(value, str):
+        return
+    if len(path) > MAX_DEPTH:
+        raise TooDeep
+    if isinstance(value, (list, tuple)):
+        for index, each in enumerate(cast("list[Any]", value)):
+            _define(each, (*path, index), found)
+        return
+    for key, each in (fields_of(value) or {}).items():
+        # Properties may be called so, too; then a definition follows and no text.
+        if key in _WRITTEN_KEYS and isinstance(each, (str, list, tuple)):
+            _collect(each, (*path, key), found, free=True)
+        else:
+            _define(each, (*path, key), found)
 
 
 def _collect(value: Any, path: Path, found: list[Place], *, free: bool) -> None:
     if isinstance(value, str):
         if value and not _DATA_URL.match(value):
-            key = path[-1]
-            found.append(Place(path, value, is_json=key == "arguments"))
+            is_json = path[-1] == "arguments"
+            inner = _from_json(value) if is_json or _has_escapes(value) else None
+            if inner is None:
+                found.append(Place(path, value, is_json=is_json))
+            else:
+                _collect(inner, (*path, JSON), found, free=True)
         return
     if len(path) > MAX_DEPTH:
         raise TooDeep
@@ -96,11 +130,37 @@ def _collect(value: Any, path: Path, found: list[Place], *, free: bool) -> None:
     if fields is None:
         return
     # The input of a tool, as Anthropic's API has it, is what a model or a user filled in.
-    filled_in = fields.get("type") == "tool_use"
+    kind = fields.get("type")
+    filled_in = kind == "tool_use"
+    # Its documents: the text of one is its data.
+    more = {"text": ("data",), "document": ("title", "context")}.get(kind, ())
     for key, each in fields.items():
-        if free or key in _TEXT_KEYS:
+        if free or key in _TEXT_KEYS or key in more:
             inner = free or key in _FREE_KEYS or (filled_in and key == "input")
             _collect(each, (*path, key), found, free=inner)
+        elif key in _DEFINITION_KEYS:
+            _define(each, (*path, key), found)
+
+
+def _has_escapes(text: str) -> bool:
+    """Whether *text* may be JSON in which letters are written as ``\\u654f``."""
+    return "\\u" in text and text.lstrip()[:1] in ("{", "[", '"')
+
+
+def _from_json(text: str) -> Any:
+    """What *text* means, or ``None`` where another one may read another meaning from it."""
+
+    def fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key is there twice")
+        return found
+
+    try:
+        found = json.loads(text, object_pairs_hook=fields)
+    except ValueError:
+        return None
+    return cast("Any", found) if isinstance(found, (dict, list)) else None
 
 
 def fields_of(value: Any) -> dict[str, Any] | None:
@@ -116,8 +176,18 @@ def fields_of(value: Any) -> dict[str, Any] | None:
 def with_texts(body: Mapping[str, Any], texts: Mapping[Path, str]) -> dict[str, Any]:
     """A body with *texts* in their places; what is not on the way to one is shared with *body*."""
     changed: dict[str, Any] = dict(body)
-    copies: dict[Path, Any] = {(): changed}
+    inside: dict[Path, dict[Path, str]] = {}
+    outside: dict[Path, str] = {}
     for path, text in texts.items():
+        if JSON in path:
+            at = path.index(JSON)
+            inside.setdefault(path[:at], {})[path[at + 1 :]] = text
+        else:
+            outside[path] = text
+    for path, changes in inside.items():
+        outside[path] = _json_with(_at(body, path), changes)
+    copies: dict[Path, Any] = {(): changed}
+    for path, text in outside.items():
         at: Any = changed
         for depth, step in enumerate(path[:-1], 1):
             inner = copies.get(path[:depth])
@@ -129,6 +199,21 @@ def with_texts(body: Mapping[str, Any], texts: Mapping[Path, str]) -> dict[str, 
             at = inner
         at[path[-1]] = text
     return changed
+
+
+def _at(body: Any, path: Path) -> Any:
+    for step in path:
+        fields = fields_of(body)
+        body = body[step] if fields is None else fields[cast("str", step)]
+    return body
+
+
+def _json_with(text: str, changes: Mapping[Path, str]) -> str:
+    """JSON with other texts in it; spaces between its values are not kept."""
+    changed = with_texts(
+        {"": _from_json(text)}, {("", *path): new for path, new in changes.items()}
+    )
+    return json.dumps(changed[""], ensure_ascii=False)
 
 
 def in_json(text: str) -> str:
