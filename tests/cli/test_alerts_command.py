@@ -213,3 +213,18 @@ def test_webhooks(alerts, hook, monkeypatch) -> None:
 
     assert len(raised) == len(got) == 2
     assert all(verify_signature(body, signature, SECRET) for signature, body in got)
+
+
+def test_forgetting(alerts) -> None:
+    """
+    Somebody whom alerts name is erased, after a question that does not trust the name.
+    """
+    alerts("rules", "add", *RULE, "--each", "request_model")
+    assert alerts("evaluate").out.startswith("2 new alerts")
+
+    assert alerts("forget", "model=m", answer="n\n").code != 0
+    assert "changed" in alerts("forget", "model=m", "--yes", "--by", "ada").out
+    assert [each["scope"] for each in json.loads(alerts("list", "--json").out)] != []
+    assert "m" not in [each["scope"] for each in json.loads(alerts("list", "--json").out)]
+    for bad in (("forget",), ("forget", "model"), ("forget", "model="), ("forget", "colour=red")):
+        assert alerts(*bad, "--yes").code == 2

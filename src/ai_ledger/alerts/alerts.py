@@ -22,6 +22,7 @@ from ai_ledger.secrets import scrub
 from ai_ledger.sinks.sql.shared import database_url_of, shared_database
 
 if TYPE_CHECKING:
+    from ai_ledger.alerts.erasure import Erasure
     from ai_ledger.alerts.marks import Marks
     from ai_ledger.alerts.outbox import Outbox
     from ai_ledger.alerts.register import Register
@@ -361,6 +362,32 @@ class Alerts:
         """Mark failed calls as nothing to see to; as `ack_call`."""
         return self._opened().marks.mark(call_ids, "ignored", self._scope, by=by, note=note)
 
+    # Erasing
+
+    def forget(self, *, by: str | None = None, **who: Any) -> int:
+        """
+        Erase somebody from alerts, rules and their history; `Ledger.forget` does it for calls.
+
+        Alerts about them, or about calls that a filter with their name chose, are resolved
+        and keep their numbers, without name, text, note and ids of calls. A rule whose
+        ``where`` names them has one value less, and is removed when that was the only one.
+        Erase the calls first, or the next look raises the alert again. Rules given in code
+        are put back by the program that gives them.
+
+        Args:
+            by: Who does this.
+            who: Fields that a rule may be looked at for each of: ``user_id="u-42"``; or
+                ``**{"tags.plan": "gold"}``.
+
+        Returns:
+            How many alerts and rules were changed.
+
+        Raises:
+            InvalidValue: Nobody was named, or by another field.
+            SinkError: The store is away; nothing was erased.
+        """
+        return self._opened().erasure.forget(who, self._scope, by=by)
+
     # Parts
 
     def _ledgers(self) -> list[Ledger]:
@@ -389,6 +416,7 @@ class _Parts:
     """What needs SQLAlchemy, made when it is first used."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        from ai_ledger.alerts.erasure import Erasure
         from ai_ledger.alerts.findings import Sight
         from ai_ledger.alerts.marks import Marks
         from ai_ledger.alerts.outbox import Outbox
@@ -400,6 +428,7 @@ class _Parts:
         self.rulebook: Rulebook = Rulebook(database, clock)
         self.register: Register = Register(database, clock)
         self.outbox: Outbox = Outbox(database, clock)
+        self.erasure: Erasure = Erasure(database, clock)
         self.marks: Marks = Marks(database, store, clock)
         self.sight: Callable[[datetime, list[Ledger]], Sight] = lambda now, ledgers: Sight(
             store, database, ledgers, now

@@ -217,6 +217,38 @@ _answer("ignore", "ignored", "Say that an alert needs nobody.")
 _answer("resolve", "resolved", "Say that an alert is over; it does not come back in its period.")
 
 
+@alerts_command.command("forget")
+@click.argument("who", metavar="FIELD=VALUE", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+@_by_option
+@url_option
+@org_option
+def forget_command(
+    who: tuple[str, ...], yes: bool, by: str | None, url: str, org: str | None
+) -> None:
+    """
+    Erase somebody from alerts, rules and their history, for good.
+
+    `ai-ledger forget` does it for calls, and comes first.
+
+    \b
+    Example:
+      ai-ledger alerts forget user_id=u-42
+    """
+    named: dict[str, Any] = {}
+    for text in who:
+        field, _, named[field] = text.partition("=")
+    if len(named) < len(who) or not all(named.values()):
+        raise click.UsageError("say whose, each field once: user_id=u-42")
+    alerts = alerts_of(url, org)
+    if not yes:
+        click.confirm(
+            render.clean(f"Erase {', '.join(who)} from all alerts and rules?"), abort=True
+        )
+    count = alerts.forget(by=_who(by), **named)
+    click.echo(f"{count:,} alerts and rules were changed")
+
+
 @alerts_command.command("evaluate")
 @click.option("--log", "to_log", is_flag=True, help="Print what nobody was told yet.")
 @click.option("--webhook", "webhooks", multiple=True, metavar="URL", help="Post it there, signed.")
