@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +88,94 @@ def test_evasive_spellings_are_found(word: str, text: str) -> None:
     """
     assert slices(text, word) == [text]
     assert slices(f"前面 {text} 后面", word) == [text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PROJECT-NIGHTINGALE",
+        "project_nightingale",
+        "Project\u200b Nightingale",
+        "Project\u200bNightingale",
+        "ProjectNightingale",
+        "Project. Nightingale",
+        "Project/Nightingale",
+        "Project N-i-ghtingale",
+        "Pro-ject Nightingale",
+        "P*roject, N.i.g.htingale",
+        "project n i g h t i n g a l e",
+        "p r o j e c t nightingale",
+        "p r o j e c t n i g h t i n g a l e",
+    ],
+)
+@pytest.mark.parametrize("phrase", ["Project Nightingale", "project-nightingale"])
+def test_phrases(phrase: str, text: str) -> None:
+    """
+    Whatever stands between their words and, without spaces, in them; and put together.
+    """
+    assert slices(text, phrase) == [text]
+    assert slices(f"前面{text}。 x {text} y", phrase) == [text, text]
+    assert slices(f"a{text}", phrase) == slices(f"{text}s", phrase) == []
+
+
+@pytest.mark.parametrize(
+    ("phrase", "text"),
+    [
+        pytest.param("the rapist", "therapist", id="in one, and short"),
+        pytest.param("the rapist", "the-rapists", id="a letter more"),
+        pytest.param("everyday use", "every day use", id="a space in a word"),
+        pytest.param("everyday use", "every, day use", id="a comma in a word"),
+        pytest.param("on e way", "one way", id="its words not apart"),
+        pytest.param("kill u", "k-ill u", id="five letters"),
+    ],
+)
+def test_what_only_has_the_letters_of_a_phrase(phrase: str, text: str) -> None:
+    """
+    Its words stand apart, and spaces alone join nothing.
+    """
+    assert slices(text, phrase) == []
+
+
+SHORT = (
+    *("ass", "sex", "cum", "tit", "hell", "rape", "anal", "cock", "kill", "die", "sm", "av"),
+    *("as is not", "the end", "敏感", "法轮", "色情", "习近", "共产", "大麻", "自杀", "台独"),
+)
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_ordinary_texts_have_no_false_hits() -> None:
+    """
+    In all documentation of this project: only what stands there as it is in the list.
+    """
+    paths = [path for path in sorted(DOCS.rglob("*.md")) if "words" not in path.name]
+    texts = [path.read_text("utf-8") for path in paths]
+    filter_ = matcher(*SHORT)
+    sentences = 0
+    for text in texts:
+        sentences += len(re.findall(r"[.。！？!?]\s", text))
+        for each in findings_in([filter_], text):
+            found = text[each.start : each.end]
+            assert " ".join(found.lower().split()) == SHORT[each.rule - 1], found
+    assert sentences > 300
+
+
+CHINESE = """
+他为人机敏，感觉十分敏锐。这台机器反应灵敏；感应器需要校准。孩子很敏捷\n感动了大家。
+我们用新的办法轮流值班，设法轮换岗位。红色、情绪与光线有关。颜色！情况如何？
+学习，近来进步很大。练习。近况如何？公共，产品说明。桌子很大，麻绳很细。
+请各自。杀毒软件已经更新。来自：杀菌设备。舞台。独自练琴。请在平台，独立完成。
+"""
+
+
+def test_ordinary_chinese_sentences_have_no_false_hits() -> None:
+    """
+    Two characters that punctuation or a line keeps apart are no word.
+    """
+    texts = [*(part + "。" for part in re.split("[。！？]", CHINESE) if part.strip()), CHINESE]
+    hits = [each for text in texts for each in slices(text, *SHORT)]
+
+    # One sentence has the characters side by side: that is what such a row asks for.
+    assert hits == ["法轮"] * 4
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ _TOKEN: Final = re.compile(f"{_LETTER}++")
 # Possessive, and only from the beginning of a token: one look at each character.
 _BROKEN: Final = re.compile(f"(?<!{_LETTER}){_LETTER}++(?:{_JOINER}++{_LETTER}++)++")
 _JOINERS: Final = re.compile(_JOINER)
+_JOINED: Final = re.compile(f"(?:{_LETTER}|{_JOINER})*+")
 _REPEATED: Final = re.compile(r"([^\W\d_])\1{2,}")
 
 
@@ -58,6 +59,8 @@ class _Entry(msgspec.Struct, frozen=True):
     edge_before: bool = False
     edge_after: bool = False
     """Whether it begins, or ends, with a letter of a script that has spaces between words."""
+    parts: tuple[int, ...] = ()
+    """Of a phrase: how many letters each of its words has."""
 
 
 _SwapSource: TypeAlias = Callable[[], alike.Swap] | None
@@ -153,7 +156,7 @@ def _not_too_nested(patterns: dict[str, list[_Entry]]) -> list[str]:
             continue
         patterns[pattern] = entries[: MAX_NESTED * 3]
         for entry in patterns[pattern]:
-            if not (entry.short or entry.edge_before or entry.edge_after):
+            if not (entry.short or entry.edge_before or entry.edge_after or entry.parts):
                 counts[entry.word.action] = counts.get(entry.word.action, 0) + 1
         depths[pattern] = counts
         kept.append(pattern)
@@ -166,8 +169,14 @@ def _not_too_nested(patterns: dict[str, list[_Entry]]) -> list[str]:
 class _RunningView:
     """Nothing but letters."""
 
-    def __init__(self, folded: Folded, swap: alike.Swap | None) -> None:
-        self._source: Final = folded.text if swap is None else folded.text.translate(swap)
+    def __init__(
+        self,
+        folded: Folded,
+        swap: alike.Swap | None,
+        prepared: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        text = folded.text if swap is None else folded.text.translate(swap)
+        self._source: Final = prepared(text)
         self.text: str = letters(self._source)
         self._runs: tuple[list[int], list[int]] | None = None
 
@@ -289,6 +298,57 @@ class _WordView:
         return True
 
 
+# Phrases: several words, each of which may be broken.
+
+_MIN_PHRASE: Final = 6
+_MIN_GLUED: Final = 12
+_MAX_SPREAD: Final = 8
+
+
+class _PhraseView(_RunningView):
+    """Nothing but letters of scripts with spaces between words."""
+
+    def __init__(self, folded: Folded, swap: alike.Swap | None) -> None:
+        super().__init__(folded, swap, _spaced)
+
+    def accepts(self, entry: _Entry, first: int, after: int) -> bool:
+        """Whole words that stand apart, in each nothing but joiners, or spelled in letters."""
+        source = self._source
+        if first and source[first - 1] not in SEPARATORS:
+            return False
+        if after < len(source) and source[after] not in SEPARATORS:
+            return False
+        # So that a text of nothing but such places takes no more than so many looks at each.
+        if after - first > _MAX_SPREAD * sum(entry.parts):
+            return False
+        at = first
+        for number, length in enumerate(entry.parts):
+            begin = at
+            if number:
+                while source[at] in SEPARATORS:
+                    at += 1
+                if at == begin:
+                    return False
+                begin = at
+            left = length
+            while left:
+                left -= source[at] not in SEPARATORS
+                at += 1
+            word = source[begin:at]
+            if word.isalnum():
+                continue
+            pieces = _TOKEN.findall(word)
+            if len(pieces) < length and not _JOINED.fullmatch(word):
+                return False
+        return True
+
+
+def _phrase(folded: str) -> tuple[int, ...]:
+    """The letters of each word, if this is a phrase that is looked for broken."""
+    parts = tuple(map(len, _tokens(folded)))
+    return parts if len(parts) > 1 and sum(parts) >= _MIN_PHRASE else ()
+
+
 def _once(text: str) -> tuple[str, list[tuple[int, int]]]:
     """*text* with each letter that comes three times or more once; and the shifts: from, by."""
     parts: list[str] = []
@@ -316,6 +376,8 @@ def _word_patterns(folded: str, *, looks: alike.Swap | None) -> set[str]:
     alone = "".join(tokens)
     if len(alone) >= _MIN_SPELLED:
         found.add(f" {' '.join(alone)} ")
+    if len(alone) >= _MIN_GLUED:
+        found.add(f" {alone} ")
     return found
 
 
@@ -324,6 +386,7 @@ _VIEWS: Final[dict[str, tuple[Callable[[Folded, alike.Swap | None], _View], _Swa
     "variants": (_RunningView, alike.simplified),
     "sounds": (_RunningView, alike.sounds),
     "words": (_WordView, None),
+    "phrases": (_PhraseView, None),
     "looks": (_WordView, alike.looks),
 }
 
@@ -375,6 +438,9 @@ class Matcher:
                 continue
             for each in _word_patterns(folded, looks=None):
                 put("words", each, _Entry(word))
+            parts = _phrase(folded)
+            if parts:
+                put("phrases", pattern, _Entry(word, parts=parts))
             if is_fuzzy:
                 for each in _word_patterns(folded, looks=alike.looks()):
                     put("looks", each, _Entry(word))

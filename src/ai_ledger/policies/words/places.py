@@ -48,6 +48,7 @@ _WRITTEN_KEYS: Final = frozenset(
 )
 # Under these every text is one, whatever it is called: values that the user filled in.
 _FREE_KEYS: Final = frozenset({"variables"})
+_DOCUMENT_KEYS: Final = {"text": ("data",), "document": ("title", "context")}
 _DATA_URL: Final = re.compile(r"data:[\w.+-]+/[\w.+-]+(;[\w.+=-]+)*,", re.ASCII)
 MAX_DEPTH: Final = 64
 JSON: Final = "\x00json"
@@ -133,7 +134,7 @@ def _collect(value: Any, path: Path, found: list[Place], *, free: bool) -> None:
     kind = fields.get("type")
     filled_in = kind == "tool_use"
     # Its documents: the text of one is its data.
-    more = {"text": ("data",), "document": ("title", "context")}.get(kind, ())
+    more = _DOCUMENT_KEYS.get(str(kind), ())
     for key, each in fields.items():
         if free or key in _TEXT_KEYS or key in more:
             inner = free or key in _FREE_KEYS or (filled_in and key == "input")
