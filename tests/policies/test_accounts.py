@@ -97,17 +97,35 @@ def test_a_soft_budget_always_gives(accounts: Accounts) -> None:
 
 def test_shares_in_advance(accounts: Accounts) -> None:
     """
-    Far from the limit a hundredth of what is left is lent in advance, near it nothing.
+    A hundredth of what is left is lent in advance until little is left, then nothing.
     """
     budget_id = accounts.register(terms(limit=100_000))
 
     far = take(accounts, claim(budget_id, 10, wanted=5_000)).grants[0]
     less = take(accounts, claim(budget_id, 10, wanted=20)).grants[0]
-    more = take(accounts, claim(budget_id, 94_000, wanted=20)).grants[0]
-    near = take(accounts, claim(budget_id, 10, wanted=20)).grants[0]
+    half = take(accounts, claim(budget_id, 58_980, wanted=20)).grants[0]
+    beyond = take(accounts, claim(budget_id, 10, wanted=40_000)).grants[0]
+    more = take(accounts, claim(budget_id, 35_000, wanted=20)).grants[0]
+    near = take(accounts, claim(budget_id, 10, wanted=4_000)).grants[0]
 
-    assert (far.amount, less.amount, more.amount) == (1_000, 20, 94_000)
-    assert near.amount == 10
+    assert (far.amount, less.amount, half.amount) == (1_000, 20, 58_980)
+    assert (beyond.amount, more.amount, near.amount) == (400, 35_000, 10)
+    assert accounts.check() == []
+
+
+def test_a_few_calls_of_a_small_budget(accounts: Accounts) -> None:
+    """
+    While more than half is left, an eighth of what is wanted is lent, up to a tenth of the rest.
+    """
+    budget_id = accounts.register(terms(limit=100_000))
+
+    few = take(accounts, claim(budget_id, 1_000, wanted=64_000)).grants[0]
+    tenth = take(accounts, claim(budget_id, 4_200, wanted=64 * 4_200)).grants[0]
+    much = take(accounts, claim(budget_id, 32_800, wanted=32_800)).grants[0]
+    half = take(accounts, claim(budget_id, 100, wanted=64 * 100)).grants[0]
+
+    assert (few.amount, tenth.amount, much.amount) == (8_000, 9_200, 32_800)
+    assert half.amount == 500
     assert accounts.check() == []
 
 
@@ -195,13 +213,16 @@ def test_a_lease_that_is_renewed(accounts: Accounts, clock: Hand) -> None:
 
 def test_a_new_period(accounts: Accounts, clock: Hand) -> None:
     """
-    The database's clock says which period it is; the leftover of the last one goes back there.
+    The leftover of the last period goes back there, not into the new one.
     """
     budget_id = accounts.register(terms())
     old = take(accounts, claim(budget_id, 900)).grants[0]
     clock.now += timedelta(days=1)
 
-    new = take(accounts, claim(budget_id, 950, returned=900, lease_id=old.lease_id)).grants[0]
+    new = take(
+        accounts,
+        claim(budget_id, 950, period="2026-03-05", returned=900, lease_id=old.lease_id),
+    ).grants[0]
 
     assert (new.period, new.reserved) == ("2026-03-05", 950)
     assert new.lease_id != old.lease_id
@@ -209,19 +230,94 @@ def test_a_new_period(accounts: Accounts, clock: Hand) -> None:
     assert accounts.check() == []
 
 
-def test_a_clock_that_is_stepped_back(accounts: Accounts, clock: Hand) -> None:
+@pytest.mark.parametrize(
+    ("now", "period"),
+    [
+        ("2026-03-04T23:59:59.999999", "2026-03-05"),
+        ("2026-03-04T23:55:00", "2026-03-05"),
+        ("2026-03-05T00:00:00", "2026-03-04"),
+        ("2026-03-05T00:04:59", "2026-03-04"),
+    ],
+)
+def test_an_account_is_that_of_the_call(
+    accounts: Accounts, clock: Hand, sql_url: str, now: str, period: str
+) -> None:
     """
-    Yesterday's account stays closed when the clock is set back to yesterday.
+    At the edge of a period a call reserves where its row is charged, whatever the time here.
     """
     budget_id = accounts.register(terms())
-    clock.now += timedelta(days=1)
-    take(accounts, claim(budget_id, 900))
-    clock.now -= timedelta(days=1)
+    clock.now = datetime.fromisoformat(f"{now}+00:00")
+    grant = take(accounts, claim(budget_id, 900, period=period)).grants[0]
+    started_at = datetime.fromisoformat(f"{period}T00:00:00+00:00")
+    sink = SQLSink(sql_url)
+    sink.holds = Pocket("a", grant.lease_id, 900)
+    sink.write([CallRecord(id="a", started_at=started_at, input_tokens=900)])
+    sink.close()
 
     with pytest.raises(Exhausted) as refused:
-        take(accounts, claim(budget_id, 200))
-    assert refused.value.period == "2026-03-05"
-    assert take(accounts, claim(budget_id, 50)).grants[0].period == "2026-03-05"
+        take(accounts, claim(budget_id, 101, period=period))
+
+    assert (grant.period, refused.value.period) == (period, period)
+    assert (refused.value.used, refused.value.reserved) == (900, 0)
+    assert accounts.check() == []
+
+
+@pytest.mark.parametrize(
+    ("now", "period"),
+    [
+        ("2026-03-04T23:54:59", "2026-03-05"),
+        ("2026-03-05T00:05:00", "2026-03-04"),
+        ("2026-03-09T12:00:00", "2026-03-04"),
+        ("2026-03-05T12:00:00", "1850-01-01"),
+    ],
+)
+def test_a_clock_that_is_far_off(accounts: Accounts, clock: Hand, now: str, period: str) -> None:
+    """
+    Nothing is reserved in a period that is over, or not to come soon, by the database's clock.
+    """
+    budget_id = accounts.register(terms())
+    mine = take(accounts, claim(budget_id, 900)).grants[0]
+    clock.now = datetime.fromisoformat(f"{now}+00:00")
+
+    with pytest.raises(NotInForce) as refused:
+        take(
+            accounts,
+            claim(budget_id, 1, period=period, returned=900, lease_id=mine.lease_id),
+        )
+
+    assert ("clock" in (refused.value.reason or "")) is (period != "1850-01-01")
+    assert reserved(accounts, budget_id) == 900
+    assert [each.period for each in accounts.history(budget_id)] == ["2026-03-04"]
+    assert accounts.check() == []
+
+
+def test_a_clock_that_is_stepped_back(accounts: Accounts, clock: Hand) -> None:
+    """
+    Yesterday's account stays closed when the database's own clock is set back to yesterday.
+    """
+    budget_id = accounts.register(terms())
+    take(accounts, claim(budget_id, 100))
+    clock.now += timedelta(days=1)
+    take(accounts, claim(budget_id, 900, period="2026-03-05"))
+    clock.now -= timedelta(days=1)
+
+    with pytest.raises(NotInForce, match="a later period had begun"):
+        take(accounts, claim(budget_id, 100))
+    assert take(accounts, claim(budget_id, 100, scope="other")).grants[0].amount == 100
+
+
+def test_a_small_step_back_closes_nothing(accounts: Accounts, clock: Hand) -> None:
+    """
+    Processes on both sides of midnight go on, each in the account of its calls.
+    """
+    budget_id = accounts.register(terms())
+    clock.now = datetime(2026, 3, 5, 0, 4, tzinfo=UTC)
+    take(accounts, claim(budget_id, 900, period="2026-03-05"))
+    clock.now = datetime(2026, 3, 4, 23, 59, tzinfo=UTC)
+
+    assert take(accounts, claim(budget_id, 700)).grants[0].reserved == 700
+    with pytest.raises(Exhausted):
+        take(accounts, claim(budget_id, 200, period="2026-03-05"))
 
 
 def test_a_call_from_the_future_closes_nothing(
@@ -247,13 +343,19 @@ def test_not_in_force(accounts: Accounts, clock: Hand) -> None:
     window = accounts.register(
         terms(name="w", per="window", since=NOON, until=NOON + timedelta(hours=1))
     )
-    take(accounts, claim(window, 1))
+    take(accounts, claim(window, 1, period="window"))
     clock.now += timedelta(hours=2)
     accounts.deactivate("b")
 
-    for budget_id in (first, second, window, 12_345):
+    for budget_id, period in (
+        (first, "2026-03-04"),
+        (second, "2026-03-04"),
+        (window, "window"),
+        (window, "2026-03-04"),
+        (12_345, "total"),
+    ):
         with pytest.raises(NotInForce):
-            take(accounts, claim(budget_id, 1))
+            take(accounts, claim(budget_id, 1, period=period))
 
 
 def test_the_server_has_the_clock(sql_url: str) -> None:
@@ -263,7 +365,7 @@ def test_the_server_has_the_clock(sql_url: str) -> None:
     accounts = Accounts(shared_database(sql_url))
     budget_id = accounts.register(terms(per="total"))
 
-    granted = take(accounts, claim(budget_id, 1))
+    granted = take(accounts, claim(budget_id, 1, period="total"))
 
     assert abs(granted.now - datetime.now(UTC)) < timedelta(minutes=5)
     assert abs(accounts.now() - datetime.now(UTC)) < timedelta(minutes=5)
@@ -317,16 +419,20 @@ class Ledger(RuleBasedStateMachine):
         both=st.booleans(),
         again=st.booleans(),
         returned=st.integers(0, 900),
+        skew=st.sampled_from([0, 0, 0, -290, 290, -90_000]),
     )
     def reserve(
         self, needed: int, wanted: int, user: str, holder: str, both: bool, again: bool,
-        returned: int,
+        returned: int, skew: int,
     ) -> None:  # fmt: skip
-        claims = [claim(self.ids[0], needed, wanted=wanted)]
+        period = terms(tz=self.tz).period_of(self.clock.now + timedelta(seconds=skew))
+        assert period is not None
+        claims = [claim(self.ids[0], needed, period=period, wanted=wanted)]
         if again and (own := [grant for who, grant in self.held if who == holder]):
-            claims = [claim(self.ids[0], needed, lease_id=own[-1].lease_id, returned=returned)]
+            lease = own[-1].lease_id
+            claims = [claim(self.ids[0], needed, period=period, lease_id=lease, returned=returned)]
         if both:
-            claims.append(claim(self.ids[1], needed, scope=user, wanted=wanted))
+            claims.append(claim(self.ids[1], needed, period=period, scope=user, wanted=wanted))
         try:
             granted = self.accounts.reserve(claims, holder=holder, ttl_s=30)
         except (Exhausted, NotInForce):
@@ -334,6 +440,7 @@ class Ledger(RuleBasedStateMachine):
         self.held += [(holder, grant) for grant in granted.grants]
         for grant in granted.grants:
             assert grant.amount >= grant.claim.needed
+            assert grant.period == period
             if self.mode == "hard":
                 assert grant.used + grant.reserved <= self.limit
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import anyio
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
@@ -493,6 +494,47 @@ def test_coroutines(sql_url: str) -> None:
         assert ledger.flush(20)
         assert budget.spent() == 100
         assert len(provider.requests) == 4
+        assert_exact(ledger)
+
+
+def test_coroutines_of_trio(sql_url: str) -> None:
+    """
+    Admitted, refused and given up while the store is asked, where there is no asyncio.
+    """
+    budget = Budget(tokens=2 * WORST, per="day")
+
+    async def main(provider: Provider, ledger: Ledger) -> None:
+        client = TrackedClient(
+            AsyncOpenAI(base_url=provider.base_url, api_key="k", max_retries=0), ledger=ledger
+        )
+        assert budget.panel is not None
+        holds = budget.panel.holds
+        async with client:
+            await ask(client)
+            with pytest.raises(BudgetExceeded):
+                await ask(client, max_tokens=5_000)
+            assert await anyio.to_thread.run_sync(ledger.flush, 20)
+            holds.closed()  # so that the store has to be asked
+            holds._pool = ThreadPoolExecutor(1)
+            with holds.slow:  # as if somebody else were asking
+                async with anyio.create_task_group() as group:
+                    group.start_soon(ask, client)
+                    while not holds._pool._threads:
+                        await anyio.sleep(0.01)
+                    group.cancel_scope.cancel()
+            holds.pool.submit(lambda: None).result(10)
+            assert held(budget) == 0
+            await ask(client)
+            holds._pool.shutdown()
+
+    with (
+        Provider(input_tokens=20, output_tokens=30) as provider,
+        Ledger(sql_url, policies=[budget]) as ledger,
+    ):
+        anyio.run(main, provider, ledger, backend="trio")
+        assert ledger.flush(20)
+        assert budget.spent() == 100
+        assert len(provider.requests) == 2
         assert_exact(ledger)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from ai_ledger import Budget, Ledger
-from ai_ledger.errors import BudgetExceeded, SinkUnavailable
+from ai_ledger.errors import BudgetExceeded, BudgetUnavailable, SinkUnavailable
 from ai_ledger.policies.budgets.accounts import Accounts
 from ai_ledger.policies.budgets.holds import Holds
 from ai_ledger.records import CallRecord, new_id, utc_now
@@ -94,3 +95,49 @@ def test_never_more_than_the_limit_is_held(budget: Budget) -> None:
     budget.check(call(), None)
     with pytest.raises(BudgetExceeded):
         budget.check(call(), None)
+
+
+def test_a_limit_that_was_lowered_holds_at_once(tmp_path: Any) -> None:
+    """
+    What was leased while the limit was higher is not used by a budget with another one.
+    """
+    options: Any = {"name": "b", "max_output_tokens": 100, "unseen_input_tokens": 0, "warn_at": ()}
+    high, low = Budget(tokens=100_000, **options), Budget(tokens=99, **options)
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        high.bind(ledger)
+        high.check(call(), None)
+        assert [slab.free for slab in holds_of(high).slabs.values()] == [900]
+        low.bind(ledger)
+
+        with pytest.raises(BudgetExceeded) as refused:
+            low.check(call(), None)
+
+        assert (refused.value.reserved, refused.value.limit) == (100, 99)
+
+
+def test_the_end_of_a_call_that_was_never_checked(budget: Budget) -> None:
+    """
+    A call that another policy refused first, or of another process, gives nothing back.
+    """
+    budget.check(call(), None)
+    holds = holds_of(budget)
+    free = [slab.free for slab in holds.slabs.values()]
+    stranger = call(status="success", input_tokens=5, output_tokens=5)
+
+    budget.settle(stranger)
+    assert budget.review(stranger, None) is None
+    holds.charged([stranger.id])
+
+    assert [slab.free for slab in holds.slabs.values()] == free
+    assert len(holds.held) == 1
+
+
+def test_a_clock_that_is_off_is_told(budget: Budget) -> None:
+    """
+    A call that says it started days ago is not admitted, and the refusal says why.
+    """
+    with pytest.raises(BudgetUnavailable, match="the clock of this machine is off"):
+        budget.check(call(started_at=utc_now() - timedelta(days=70)), None)
+
+    assert holds_of(budget).held == {}
+    budget.check(call(), None)

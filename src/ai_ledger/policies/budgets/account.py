@@ -16,9 +16,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         budget_id: As `Accounts.register` gave it.
         scope: Whose, as `Terms.scope_of` writes it.
-        period: Which, as far as the caller knows; the database's clock decides.
+        period: Which: that in which the call started, where its row will be charged.
         needed: What must be had, in the unit of the budget.
-        wanted: What would be taken in advance, *needed* included.
+        wanted: What would be taken in advance, *needed* included: for 64 calls.
         returned: What the holder gives back first, of the lease *lease_id*.
         lease_id: The holder's lease on this account, to be added to.
     """
@@ -40,8 +40,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         claim: What was asked for.
         lease_id: The lease that *amount* was added to: that of the claim if it is
             still alive and of the same period, else a new one.
-        period: Which period it is of, by the database's clock. Another one than
-            that of the claim when clocks disagree or the period has changed.
+        period: That of the claim.
         amount: What was added, at least what was needed.
         used: Of the account, without this grant.
         reserved: Of the account, with this grant.
@@ -158,7 +157,7 @@ class Exhausted(Exception):
 
     Args:
         claim: The one that could not be met.
-        period: By the database's clock.
+        period: Of its account.
         used: Of its account.
         reserved: Of its account, after what came back.
         limit: In force now.
@@ -182,12 +181,14 @@ class NotInForce(Exception):
     A budget that was claimed from is gone: deactivated, or registered with other terms.
 
     Nothing was taken. `Accounts.budget` tells by the name what is in force now. Also
-    raised outside the window of a budget.
+    raised when the database's clock is not near the period of the claim.
 
     Args:
         claim: The one that could not be met.
+        reason: What is wrong with a clock; ``None`` when the budget is gone.
     """
 
-    def __init__(self, claim: Claim) -> None:
-        super().__init__(claim)
+    def __init__(self, claim: Claim, reason: str | None = None) -> None:
+        super().__init__(claim, reason)
         self.claim = claim
+        self.reason = reason

@@ -19,6 +19,7 @@ from ai_ledger.policies.budgets.account import (
     Account,
     Claim,
     Difference,
+    Exhausted,
     Granted,
     NotInForce,
     StoredBudget,
@@ -78,8 +79,12 @@ class Accounts:
         Set all *claims* aside, or none.
 
         Far from the limit what is wanted in advance is given, up to a hundredth of
-        what is left; from a twentieth of the limit on only what is needed. Leases of
-        others that have expired come back first.
+        what is left, and while more than half is left up to a tenth of it, but then at
+        most an eighth of what is wanted; from a twentieth of the limit on only what is
+        needed. Leases of others that have expired come back first.
+
+        The account is that of the claim's period, in which the call's row will be
+        charged; the clocks may be 300 s apart.
 
         Args:
             claims: One for each account that a call counts for.
@@ -88,17 +93,18 @@ class Accounts:
 
         Raises:
             Exhausted: A hard budget has not enough; what was returned came back.
-            NotInForce: One of the budgets is not, or not now.
+            NotInForce: One of the budgets is not, or the database's clock, now or
+                when a later period was reserved in, is too far from the claim's period.
             SinkUnavailable: The database is away.
         """
         if not claims:
             raise InvalidValue("claims", claims, "at least one")
 
-        def work(connection: Connection) -> Granted | Exception:
+        def work(connection: Connection) -> Granted | Exhausted:
             terms, now = self._in_force(connection, {claim.budget_id for claim in claims})
             for claim in claims:
                 if claim.budget_id not in terms:
-                    return NotInForce(claim)
+                    raise NotInForce(claim)
             return Reservation(connection, terms, now, holder=holder, ttl_s=ttl_s).make(claims)
 
         result = self._database.writing(work)

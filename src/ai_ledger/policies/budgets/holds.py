@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
@@ -19,6 +19,7 @@ from ai_ledger.policies.budgets.account import Claim, Exhausted, Granted, NotInF
 from ai_ledger.policies.budgets.keeper import Keeper
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.sql.holds import Consumed
+from ai_ledger.sinks.sql.shared import before_closing
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -36,6 +37,8 @@ _AHEAD: Final = 64
 LONGEST_LEASE_S: Final = 86_400.0
 _FORK_WAITS_S: Final = 1.5
 _CLOSE_WAITS_S: Final = 1.0
+LETS_GO_S: Final = 40.0
+"""Longer than any one transaction takes."""
 # Each waits for five seconds. Its lock is not a queue: with many processes in one
 # file somebody may wait longer.
 _BUSY_ATTEMPTS: Final = 5
@@ -172,6 +175,8 @@ class Holds:
                 slab = slabs.get(key)
                 if slab is None or slab.free < needed or slab.valid_until < now:
                     return False
+                if slab.member is not member and slab.member.terms != member.terms:
+                    return False  # leased when the limit was another one
                 parts.append(Part(slab, needed, member))
             for part in parts:
                 slab = part.slab
@@ -215,7 +220,12 @@ class Holds:
             for want in wants:
                 member, key, needed = want
                 slab = self.slabs.get(key)
-                if slab is not None and slab.free >= needed and slab.valid_until >= now:
+                if (
+                    slab is not None
+                    and slab.free >= needed
+                    and slab.valid_until >= now
+                    and slab.member.terms == member.terms
+                ):
                     slab.free -= needed
                     slab.calls += 1
                     slab.used_at = now
@@ -253,6 +263,7 @@ class Holds:
             for (want, slab), grant in zip(asked, granted.grants, strict=True):
                 member, key, needed = want
                 slab = self.granted(slab, key, member, grant.lease_id)
+                slab.member = member
                 slab.free += grant.amount - needed
                 slab.calls += 1
                 slab.used_at = now
@@ -384,6 +395,26 @@ class Holds:
     # The store
 
     @contextmanager
+    def let_go(self) -> Generator[None]:
+        """
+        Ask nothing until the block ends, and through a new connection afterwards.
+
+        What is free goes back. The keeper then leaves the store alone until a call
+        needs something, unless calls in flight hold leases that it has to renew.
+        """
+        got = self.slow.acquire(timeout=LETS_GO_S)
+        try:
+            if got:
+                with suppress(Exception):  # the leases end by themselves
+                    self.keeper.give_back(idle_s=0.0)
+                self.away = None
+                self._accounts = None
+            yield
+        finally:
+            if got:
+                self.slow.release()
+
+    @contextmanager
     def asking(self) -> Generator[None]:
         """
         Notice when the store is away.
@@ -420,6 +451,17 @@ def holds_of(url: str) -> Holds:
         if found is None:
             found = _by_url[url] = Holds(url)
         return found
+
+
+@contextmanager
+def _let_go() -> Generator[None]:
+    with ExitStack() as stack:
+        for holds in sorted(_living, key=id):
+            stack.enter_context(holds.let_go())
+        yield
+
+
+before_closing.append(_let_go)
 
 
 def _before_fork() -> None:

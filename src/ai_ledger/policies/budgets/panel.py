@@ -28,6 +28,7 @@ UNCHECKED: Final = Revision(marks={MARK: "unchecked"})
 UNPRICED: Final = Revision(marks={MARK: "unpriced"})
 """For a call whose price nobody knows, so that it counts for nothing."""
 
+_CHANGING: Final = "it was changed by another process again and again"
 _AWAY: Final = "the store cannot be asked ({})"
 # A budget that is registered anew by another process meanwhile is looked up again.
 _ATTEMPTS: Final = 3
@@ -98,8 +99,10 @@ class Panel:
             # The interpreter is shutting down and starts no thread any more.
             return self._ask_store(call, request, wants, revision)
         try:
-            return await asyncio.wrap_future(work)
-        except asyncio.CancelledError:
+            return await _result(work)
+        except Exception:
+            raise  # nothing is held
+        except BaseException:  # cancelled, as asyncio or trio says it
             # The thread may be about to hold something for a call that is given up.
             work.add_done_callback(lambda _: self.holds.abandon(call.id))
             raise
@@ -144,6 +147,8 @@ class Panel:
                     self._reserve(call, request, wants)
             except Exhausted as refusal:
                 raise _exceeded(refusal, wants) from None
+            except NotInForce as problem:
+                return self._unavailable(_members(wants), problem.reason or _CHANGING)
             except AILedgerError as error:
                 if isinstance(error, BudgetUnavailable):
                     raise
@@ -164,10 +169,8 @@ class Panel:
             try:
                 holds.reserve(call.id, wants, self)
             except NotInForce as problem:
-                if attempt == _ATTEMPTS - 1:
-                    raise AILedgerError(
-                        "the budget was changed by another process again and again"
-                    ) from problem
+                if problem.reason is not None or attempt == _ATTEMPTS - 1:
+                    raise
                 for member, _, _ in wants:
                     if member.id == problem.claim.budget_id:
                         member.forget()
@@ -220,6 +223,19 @@ class Panel:
         names = ", ".join(repr(member.name) for member in members)
         self._note(f"calls were let through unchecked by budget {names}", error)
         return UNCHECKED
+
+
+async def _result(work: Future[Revision | None]) -> Revision | None:
+    """What *work* returns, in whichever loop this runs."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # trio
+        try:
+            from anyio.to_thread import run_sync
+        except ImportError:  # without it no SDK waits in trio, only a call by hand
+            return work.result()
+        return await run_sync(work.result, abandon_on_cancel=True)
+    return await asyncio.wrap_future(work)
 
 
 def _members(wants: list[Want]) -> list[Member]:

@@ -11,16 +11,25 @@ from sqlalchemy.engine import Connection
 
 from ai_ledger.bounds import label
 from ai_ledger.database.tables.budgets import accounts, leases
+from ai_ledger.errors import InvalidValue
 from ai_ledger.money import MAX_NANO
 from ai_ledger.policies.budgets.account import Claim, Exhausted, Grant, Granted, NotInForce
 from ai_ledger.sinks.sql.charges import add_to_accounts
 from ai_ledger.sinks.sql.leases import AccountKey, accounts_of, lock_leases
 from ai_ledger.terms import Terms
 
+SKEW: Final = timedelta(seconds=300)
+"""How far the clocks of processes and of the database may be apart at a period's edge."""
+
 # In advance at most this part of what is left, and only while this part of the limit
 # is left: what one process holds and does not use is refused to all the others.
 _SHARE: Final = 100
 _NEAR: Final = 20
+# A hundredth of a small budget is less than one call. While more than half is left, a
+# few calls may be leased for all the same, up to a tenth of what is left.
+_FAR: Final = 2
+_FEW: Final = 8
+_SMALL_SHARE: Final = 10
 
 
 class Reservation:
@@ -52,32 +61,30 @@ class Reservation:
         self._accounts: dict[AccountKey, _Account] = {}
         self._leases: dict[int, _Lease] = {}
 
-    def make(self, claims: Sequence[Claim]) -> Granted | Exhausted | NotInForce:
+    def make(self, claims: Sequence[Claim]) -> Granted | Exhausted:
         """
         What was given, or why nothing was.
 
-        The refusal is returned and not raised, so that what came back stays back.
+        That there is not enough is returned and not raised, so that what came back
+        stays back.
+
+        Raises:
+            NotInForce: A clock is off. The transaction has to be rolled back.
         """
-        targets: list[AccountKey] = []
-        claimed = sorted(
-            {(claim.budget_id, claim.scope) for claim in claims if claim.budget_id in self._terms}
-        )
-        natural = {
-            budget_id: self._terms[budget_id].period_of(self._now) for budget_id, _ in claimed
-        }
         for claim in claims:
-            if natural.get(claim.budget_id) is None:
-                return NotInForce(claim)
+            if not self._has_period(claim):
+                raise NotInForce(claim)
+        # A call is charged in the period in which it started, so that is where it
+        # reserves, whatever the time is here.
+        targets = [(claim.budget_id, claim.scope, claim.period) for claim in claims]
         own = accounts_of(
             self._connection, {claim.lease_id for claim in claims if claim.lease_id is not None}
         )
-        current: dict[tuple[int, str], AccountKey] = {}
-        for budget_id, scope in claimed:
-            period = natural[budget_id]
-            assert period is not None
-            older = {key for key in own.values() if key[:2] == (budget_id, scope)}
-            current[budget_id, scope] = self._lock(budget_id, scope, period, older)
-        targets = [current[claim.budget_id, claim.scope] for claim in claims]
+        older = {key for key in own.values() if key[:2] in {target[:2] for target in targets}}
+        latest = self._lock_accounts({*targets, *older})
+        for claim, target in zip(claims, targets, strict=True):
+            if reason := self._is_wrong(target, latest[target]):
+                raise NotInForce(claim, reason)
         self._lock_leases(targets, own)
         for claim in claims:
             self._take_back(claim)
@@ -85,28 +92,58 @@ class Reservation:
         self._write()
         return result
 
-    def _lock(self, budget_id: int, scope: str, period: str, older: set[AccountKey]) -> AccountKey:
-        """
-        The account of now, and those of the holder's leases that are of earlier periods.
+    def _has_period(self, claim: Claim) -> bool:
+        try:
+            self._terms[claim.budget_id].bounds_of(claim.period)
+        except InvalidValue:
+            return False
+        return True
 
-        A clock that was stepped back does not open the period before again: what
-        counts as now is the latest period that anything was reserved in.
+    def _is_wrong(self, target: AccountKey, latest: datetime | None) -> str | None:
         """
-        here = sa.and_(accounts.c.budget_id == budget_id, accounts.c.scope == scope)
-        before = sorted(key[2] for key in older if key[2] < period)
-        since = accounts.c.period >= (before[0] if before else period)
-        statement = sa.select(accounts).where(here, since).order_by(accounts.c.period)
-        rows = self._connection.execute(statement.with_for_update()).all()
-        latest = max((row.period for row in rows if row.reserved_at is not None), default=period)
-        now = max(period, latest)
-        if all(row.period != now for row in rows):
-            add_to_accounts(self._connection, {(budget_id, scope, now): [0, 0, 0, 0]})
-            rows = self._connection.execute(
-                statement.where(accounts.c.period == now).with_for_update()
-            ).all() + list(rows)
-        for row in rows:
-            self._accounts[budget_id, scope, row.period] = _Account(row)
-        return budget_id, scope, now
+        Why nothing can be reserved in this account now, if that is so.
+
+        Args:
+            target: Which.
+            latest: When anything was last reserved in a later period of the scope:
+                a clock that was stepped back does not open this one again.
+        """
+        bounds = self._terms[target[0]].bounds_of(target[2])
+        if bounds is None:
+            return None
+        begin, end = bounds[0] - SKEW, bounds[1] + SKEW
+        if not begin <= self._now < end:
+            return (
+                f"the clock of this machine is off, or the call has waited too long: it started "
+                f"in {target[2]}, and the database says it is {self._now:%Y-%m-%dT%H:%M:%SZ}"
+            )
+        if latest is not None and latest >= end:
+            return (
+                f"the clock of this machine is off: it says {target[2]}, but at "
+                f"{latest:%Y-%m-%dT%H:%M:%SZ} a later period had begun"
+            )
+        return None
+
+    def _lock_accounts(self, keys: set[AccountKey]) -> dict[AccountKey, datetime | None]:
+        """Lock accounts, in order; when a later period of each was last reserved in."""
+        latest: dict[AccountKey, datetime | None] = {}
+        for key in sorted(keys):
+            row = self._locked(key)
+            if row is None:
+                add_to_accounts(self._connection, {key: [0, 0, 0, 0]})
+                row = self._locked(key)
+                assert row is not None  # accounts are only deleted where nobody reserves
+            self._accounts[key] = _Account(row)
+            latest[key] = row.latest
+        return latest
+
+    def _locked(self, key: AccountKey) -> Any:
+        statement = sa.select(accounts, _latest_behind(key)).where(
+            accounts.c.budget_id == key[0],
+            accounts.c.scope == key[1],
+            accounts.c.period == key[2],
+        )
+        return self._connection.execute(statement.with_for_update()).one_or_none()
 
     def _lock_leases(self, targets: Sequence[AccountKey], own: Mapping[int, AccountKey]) -> None:
         expired = [
@@ -154,10 +191,9 @@ class Reservation:
                     limit=terms.limit,
                     now=self._now,
                 )
-            if left * _NEAR > terms.limit:
-                needed = max(needed, min(claim.wanted, left // _SHARE))
-            amounts.append(needed)
-            given[key] = given.get(key, 0) + needed
+            amount = max(needed, min(claim.wanted, _in_advance(claim.wanted, left, terms.limit)))
+            amounts.append(amount)
+            given[key] = given.get(key, 0) + amount
         grants: list[Grant] = []
         for claim, key, amount in zip(claims, targets, amounts, strict=True):
             account = self._accounts[key]
@@ -246,6 +282,27 @@ class _Lease:
     @property
     def changed(self) -> bool:
         return self._was != (self.amount, self.expires_at)
+
+
+def _in_advance(wanted: int, left: int, limit: int) -> int:
+    """How much of what is *left* may be leased at once, if as much is wanted."""
+    if left * _NEAR <= limit:
+        return 0
+    share = left // _SHARE
+    if left * _FAR > limit:
+        # What is wanted is for 64 calls.
+        share = max(share, min(wanted // _FEW, left // _SMALL_SHARE))
+    return share
+
+
+def _latest_behind(key: AccountKey) -> sa.Label[Any]:
+    later = accounts.alias("later")
+    return (
+        sa.select(sa.func.max(later.c.reserved_at, type_=later.c.reserved_at.type))
+        .where(later.c.budget_id == key[0], later.c.scope == key[1], later.c.period > key[2])
+        .scalar_subquery()
+        .label("latest")
+    )
 
 
 def _expired(key: AccountKey, now: datetime) -> sa.Select[Any]:

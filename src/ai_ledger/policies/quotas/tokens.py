@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import weakref
@@ -88,12 +87,6 @@ class TokenLimits:
         budget = self._budget(quota)
         if budget is None:
             return None
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:  # trio
-            from anyio.to_thread import run_sync
-
-            return await run_sync(self.check, quota, call, request)
         try:
             revision = await budget.acheck(call, request)
         except (BudgetExceeded, BudgetUnavailable) as refusal:

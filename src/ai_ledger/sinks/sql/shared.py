@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Final
 
 from ai_ledger.errors import ConfigurationError
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 # Enough for threads that reserve at the same time; servers count connections dearly.
 WRITERS: Final = 4
+
+before_closing: Final[list[Callable[[], AbstractContextManager[object]]]] = []
+"""What `close_databases` enters first: threads that use them on their own let go of them."""
 
 _lock = threading.Lock()
 _databases: dict[str, Database] = {}
@@ -79,11 +84,14 @@ def shared_database(where: object, *, timeout_s: float = 30.0) -> Database:
 
 def close_databases() -> None:
     """Close all shared databases; the next use opens new ones."""
-    with _lock:
-        databases = list(_databases.values())
-        _databases.clear()
-    for database in databases:
-        database.close()
+    with ExitStack() as stack:
+        for each in before_closing:
+            stack.enter_context(each())
+        with _lock:
+            databases = list(_databases.values())
+            _databases.clear()
+        for database in databases:
+            database.close()
 
 
 def _after_fork_in_child() -> None:
