@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +14,7 @@ from ai_ledger.errors import BudgetExceeded, BudgetUnavailable, SinkUnavailable
 from ai_ledger.policies.budgets.accounts import Accounts
 from ai_ledger.policies.budgets.holds import Holds
 from ai_ledger.records import CallRecord, new_id, utc_now
+from ai_ledger.sinks.sql import shared
 
 
 def call(**fields: Any) -> CallRecord:
@@ -141,3 +144,50 @@ def test_a_clock_that_is_off_is_told(budget: Budget) -> None:
 
     assert holds_of(budget).held == {}
     budget.check(call(), None)
+
+
+def test_the_keeper_opens_nothing_behind_who_closes(budget: Budget) -> None:
+    """
+    When the databases were closed, its next round leaves the store alone.
+    """
+    budget.check(call(), None)
+    holds = holds_of(budget)
+    holds.abandon(next(iter(holds.held)))
+    before = shared.shared_database(holds.url)
+    holds.away = "the store was away"
+
+    shared.close_databases()
+    with holds.slow:
+        holds.keeper.tick()
+
+    assert shared._databases == {}
+    assert [pool.checkedin() for pool in pools_of(before)] == [0, 0]
+    budget.check(call(), None)
+    assert list(shared._databases) == [holds.url]
+    assert [pool.checkedin() for pool in pools_of(before)] == [0, 0]
+
+
+def pools_of(database: Any) -> list[Any]:
+    return [database.reader.pool, database.writer.pool]
+
+
+def test_what_the_first_call_needs_is_imported_meanwhile(tmp_path: Any) -> None:
+    """
+    Opening a ledger with a budget imports in the background and connects to nothing.
+    """
+    program = f"""
+import sys, time
+from ai_ledger import Budget, Ledger
+ledger = Ledger("sqlite:///{tmp_path}/ledger.db", policies=[Budget(tokens=1)], journal=False)
+end = time.monotonic() + 60
+while "ai_ledger.policies.budgets.accounts" not in sys.modules and time.monotonic() < end:
+    time.sleep(0.01)
+from ai_ledger.loading import loading
+with loading:
+    print("ai_ledger.policies.budgets.accounts" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    assert not (tmp_path / "ledger.db").exists()

@@ -211,6 +211,7 @@ class Budget:
                 "of their own"
             )
         holds = holds_of(url)
+        holds.warm_up()
         holds.lease_ttl = min(holds.lease_ttl, self._lease_ttl)
         for sink in ledger.sinks:
             if isinstance(sink, SQLSink) and sink.url == url:

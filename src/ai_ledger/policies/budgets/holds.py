@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import uuid4
 
 import msgspec
 
 from ai_ledger.errors import AILedgerError, SinkUnavailable
+from ai_ledger.loading import loading
 from ai_ledger.policies.budgets.account import Claim, Exhausted, Granted, NotInForce
 from ai_ledger.policies.budgets.keeper import Keeper
 from ai_ledger.records import CallRecord
@@ -37,6 +40,7 @@ _AHEAD: Final = 64
 LONGEST_LEASE_S: Final = 86_400.0
 _FORK_WAITS_S: Final = 1.5
 _CLOSE_WAITS_S: Final = 1.0
+_ACCOUNTS: Final = "ai_ledger.policies.budgets.accounts"
 LETS_GO_S: Final = 40.0
 """Longer than any one transaction takes."""
 # Each waits for five seconds. Its lock is not a queue: with many processes in one
@@ -133,6 +137,7 @@ class Holds:
         self.held: dict[str, Hold] = {}
         self.away: str | None = None
         """Why the store cannot be asked; the keeper looks whether that is over."""
+        self._warms_up = False
         self._accounts: Accounts | None = None
         self._pool: Any = None
         self.keeper = Keeper(self)
@@ -151,6 +156,17 @@ class Holds:
 
             self._accounts = Accounts(shared_database(self.url))
         return self._accounts
+
+    def warm_up(self) -> None:
+        """Import in the background what the first question needs, and ask nothing yet."""
+        if _ACCOUNTS in sys.modules or self._warms_up:
+            return
+        self._warms_up = True
+        thread = threading.Thread(
+            target=_import, args=(self.url,), name="ai-ledger-imports", daemon=True
+        )
+        with suppress(RuntimeError):  # the interpreter is shutting down
+            thread.start()
 
     @property
     def pool(self) -> Any:
@@ -442,6 +458,15 @@ _living: Final[weakref.WeakSet[Holds]] = weakref.WeakSet()
 _by_url: Final[weakref.WeakValueDictionary[str, Holds]] = weakref.WeakValueDictionary()
 _by_url_lock = threading.Lock()
 _waited_for: Final[list[threading.Lock]] = []
+
+
+def _import(url: str) -> None:
+    with suppress(Exception), loading:  # whoever asks is told what is wrong
+        from ai_ledger.database.engine import Database
+
+        import_module("ai_ledger.database.upgrade")
+        import_module(_ACCOUNTS)
+        Database(url).close()  # imports the driver
 
 
 def holds_of(url: str) -> Holds:
