@@ -134,6 +134,33 @@ class Reviewing(Plain):
         return {"ai_ledger.seen": str(len(answer or ""))}
 
 
+class Forging(Reviewing):
+    """Tries to say what only the caller may."""
+
+    def check(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
+        return Revision(marks={"customer": "forged", "ai_ledger.checked": "yes"})
+
+    def review(self, record: CallRecord, answer: str | None) -> Mapping[str, str] | None:
+        return {"customer": "forged", "ai_ledger.seen": "1"}
+
+
+def test_marks_are_not_the_callers_tags() -> None:
+    """
+    A policy cannot put its words in the place of the caller's; that it tried is noted.
+    """
+    with Provider() as provider, memory_ledger(policies=[Forging()]) as ledger:
+        client = TrackedClient(
+            OpenAI(base_url=provider.url, api_key="k"), ledger=ledger, customer="acme"
+        )
+        client.chat.completions.create(model="m", messages=MESSAGES)
+        assert only(ledger).tags == {
+            "customer": "acme",
+            "ai_ledger.checked": "yes",
+            "ai_ledger.seen": "1",
+        }
+        assert ledger.health().incidents == {"a policy's mark must begin with ai_ledger.": 2}
+
+
 class Broken(Plain):
     """Cannot even be bound, nor review."""
 

@@ -40,7 +40,7 @@ from ai_ledger.options import (
     prices_of,
     sinks_of,
 )
-from ai_ledger.policy import Policy, Revision
+from ai_ledger.policy import MARK_PREFIX, Policy, Revision
 from ai_ledger.pricing import PriceTable
 from ai_ledger.pricing.stored import ledger_prices
 from ai_ledger.query import Query
@@ -400,10 +400,21 @@ class Ledger:
         if not isinstance(revision, Revision):
             return
         if revision.marks:
-            call.marks = {**call.marks, **revision.marks}
+            call.marks = {**call.marks, **self._marks(revision.marks)}
         if revision.request is not None:
             call.request = call.revised = revision.request
             self._keep_request(call)
+
+    def _marks(self, marks: Mapping[str, str]) -> dict[str, str]:
+        """Those of *marks* that are a policy's to make: no other tag is touched."""
+        kept = {
+            label(name): label(value)
+            for name, value in marks.items()
+            if name.startswith(MARK_PREFIX)
+        }
+        if len(kept) < len(marks):
+            self.note(f"a policy's mark must begin with {MARK_PREFIX}")
+        return kept
 
     def _review(self, call: OpenCall, record: CallRecord) -> CallRecord:
         """*record* with the marks that policies put on it."""
@@ -413,7 +424,7 @@ class Ledger:
             review = getattr(policy, "review", None)
             if review is not None:
                 try:
-                    marks.update(review(record, answer) or {})
+                    marks.update(self._marks(review(record, answer) or {}))
                 except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
                     self.note(f"policy {type(policy).__name__} broke", problem)
         return record.replace(tags={**record.tags, **marks}) if marks else record

@@ -35,7 +35,8 @@ class Policy(Protocol):
     Policies are asked in the order given; all must admit the call. Each that
     admitted it is told the outcome exactly once, also when a later one refused.
     A policy that breaks (raises anything but `CallRefused`) is logged, counted,
-    and passed over: one that is to refuse when in doubt does so itself.
+    and passed over, and counts as one that admitted the call: one that is to refuse
+    when in doubt does so itself.
 
     Beside the two methods below a policy may have:
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -174,11 +176,61 @@ def test_seldom_asked(ledger: Ledger, monkeypatch) -> None:
         ledger.prices.find("aliyun", "qwen-plus", NOW)
     assert len(asked) == 1
     now[0] += stored.REFRESH_S + 1
-    ledger.prices.find("aliyun", "qwen-plus", NOW)
+    for _ in range(50):
+        assert ledger.prices.find("aliyun", "qwen-plus", NOW) is not None
+    for thread in threading.enumerate():
+        if thread.name == "ai-ledger prices":
+            thread.join(60)
     assert len(asked) == 2
     ledger.prices.refresh()  # type: ignore[attr-defined]
     ledger.prices.find("aliyun", "qwen-plus", NOW)
     assert len(asked) == 3
+
+
+def test_nobody_waits_for_prices_that_are_read_again(ledger: Ledger, monkeypatch) -> None:
+    """
+    The old ones hold until the new ones are there, and never take the place of an edit.
+    """
+    catalog = Catalog(ledger)
+    fill(catalog)
+    assert ledger.prices.find("aliyun", "qwen-plus", NOW) is not None
+    load, go_on, readers = stored.StoredPrices._load, threading.Event(), list[str]()
+
+    def slowly(self: stored.StoredPrices) -> stored._Read:
+        readers.append(threading.current_thread().name)
+        read = load(self)
+        if len(readers) == 1:
+            assert go_on.wait(60)
+        return read
+
+    monkeypatch.setattr(stored.StoredPrices, "_load", slowly)
+    now = [stored.monotonic() + stored.REFRESH_S + 1]
+    monkeypatch.setattr(stored, "monotonic", lambda: now[0])
+    assert ledger.prices.find("aliyun", "qwen-plus", NOW) is not None
+    catalog.add_model(
+        "new", provider="aliyun", prices=[{"currency": "CNY", "input": 1, "output": 1}]
+    )
+    assert ledger.prices.find("aliyun", "new", NOW) is not None
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "ai-ledger prices":
+            thread.join(60)
+    assert ledger.prices.find("aliyun", "new", NOW) is not None
+    assert sorted(readers) == sorted(["ai-ledger prices", threading.current_thread().name])
+
+
+def test_thousands_of_models_are_read_quickly() -> None:
+    """
+    The work grows with their number, and not with its square.
+    """
+    rows = [
+        (f"m-{number}", "p", None, '[{"currency": "USD", "input": "1", "output": "1"}]')
+        for number in range(3_000)
+    ]
+    started = time.thread_time()
+    read = stored._Read(rows, ["p"])
+    assert time.thread_time() - started < 5
+    assert len(read.prices) == 3_000
 
 
 def test_a_database_that_is_away(tmp_path: Path, caplog) -> None:

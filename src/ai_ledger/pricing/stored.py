@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
+from itertools import chain
 from time import monotonic
 from typing import Any, Final
 
@@ -96,19 +97,24 @@ class _Read:
             [(name, None) for name in providers] + [(row[1], row[2]) for row in listed]
         )
         self._owners = {name.lower(): provider.lower() for name, provider, _, _ in listed}
-        prices: list[Price] = []
+        prices: dict[str, list[Price]] = {}
         self.troubles: list[PriceError] = []
         for name, provider, _, text in listed:
+            if name.lower() in prices:
+                other = "another model has this name, apart from capitals"
+                self.troubles.append(PriceError(f"{name}: {other}"))
+                continue
             try:
                 entries: list[dict[str, Any]] = msgspec.json.decode(text)
                 own = [stored_price(name, provider, entry) for entry in entries]
-                Index([*prices, *own])
+                # Alone, since prices of different models cannot contradict each other.
+                Index(own)
             except (PriceError, msgspec.MsgspecError, TypeError, ValueError) as error:
                 # Written by something else than the catalogue: the other rows still hold.
                 self.troubles.append(PriceError(f"{name}: {error}"))
             else:
-                prices += own
-        self.prices = Index(prices)
+                prices[name.lower()] = own
+        self.prices = Index(chain.from_iterable(prices.values()))
 
     def find(
         self, provider: str | None, model: str, at: datetime, host: str | None
@@ -131,9 +137,9 @@ class StoredPrices:
     """
     The prices in the database at *url*. Threads may share one.
 
-    Read when they are first asked for, and again when what was read is `REFRESH_S`
-    old. A database that is away, or has no such tables, changes nothing. No connection
-    is kept in between.
+    Read when they are first asked for, and again, in the background, when what was read
+    is `REFRESH_S` old. A database that is away, or has no such tables, changes nothing.
+    No connection is kept in between.
 
     Args:
         url: As for `SQLSink`.
@@ -144,6 +150,8 @@ class StoredPrices:
         self._read = _NOTHING
         self._due = 0.0
         self._lock = threading.Lock()
+        self._is_reading = False
+        self._edits = 0
         self._incidents = Incidents()
         _living.add(self)
 
@@ -166,25 +174,52 @@ class StoredPrices:
 
     def expire(self) -> None:
         """What was read is no longer the present state."""
+        self._edits += 1
         self._due = 0.0
 
     def after_fork_in_child(self) -> None:
         """The lock may be held by a thread that stayed in the parent."""
         self._lock = threading.Lock()
+        self._is_reading = False
         self._incidents.after_fork_in_child()
 
     def _current(self) -> _Read:
         if monotonic() >= self._due:
-            with self._lock:
-                if monotonic() >= self._due:
-                    self._refresh()
+            if self._due:
+                self._refresh_in_background()
+            else:
+                # Nothing is known yet, or known to be out of date: then it is worth a wait.
+                with self._lock:
+                    if not self._due:
+                        self._refresh()
         return self._read
+
+    def _refresh_in_background(self) -> None:
+        with self._lock:
+            if self._is_reading or monotonic() < self._due:
+                return
+            self._is_reading = True
+        reading = threading.Thread(target=self._read_again, name="ai-ledger prices", daemon=True)
+        try:
+            reading.start()
+        except RuntimeError:  # the interpreter ends
+            self._is_reading = False
+
+    def _read_again(self) -> None:
+        try:
+            self._refresh()
+        finally:
+            self._is_reading = False
 
     def _refresh(self) -> None:
         # First, so that what expires in the meantime is read once more.
         self._due = monotonic() + REFRESH_S
+        edits = self._edits
         try:
-            self._read = self._load()
+            read = self._load()
+            # What was read before an edit must not take the place of what was read after it.
+            if edits == self._edits:
+                self._read = read
         except (SinkUnavailable, SchemaError):
             # The sink at the same address says so already.
             self._due = monotonic() + RETRY_S
