@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -637,6 +639,97 @@ def test_edits_of_others_apply_after_a_while(words: Words, monkeypatch: pytest.M
 
     asyncio.run(asyncio.wait_for(until_found(), 60))
     assert quick.find("敏感词").rules() == (rule.id,)
+
+
+EDIT = """
+import sys
+from ai_ledger.policies.words import WordList
+words = WordList(sys.argv[1])
+words.add("另一个词") if sys.argv[2] == "add" else words.edit(int(sys.argv[2]), active=False)
+"""
+
+
+def test_edits_of_another_process_apply_after_a_while(words: Words) -> None:
+    """
+    A word that it adds is found, and one that it switches off is not any more.
+    """
+    rule = words.rows.add("敏感词")
+    quick = Words(words.rows.url, poll_s=0.01)
+    quick.reload()
+    assert quick.find("敏感词 另一个词").rules() == (rule.id,)
+
+    async def until(rules: int) -> None:
+        while len(quick.find("敏感词 另一个词")) != rules:
+            await asyncio.sleep(0.01)
+
+    for what, rules in (("add", 2), (str(rule.id), 1)):
+        subprocess.run([sys.executable, "-c", EDIT, words.rows.url, what], check=True, timeout=120)
+        asyncio.run(asyncio.wait_for(until(rules), 60))
+    assert quick.find("敏感词") == ()
+    assert quick.incidents() == {}
+
+
+def test_without_words_nothing_is_looked_through(
+    words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Nor for those whom no word concerns.
+    """
+    words.rows.add("敏感词", org_id="acme")
+    words.rows.add("inactive", active=False)
+    words.reload()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the body was looked through")
+
+    monkeypatch.setattr("ai_ledger.policies.words.policy.places_of", refuse)
+    assert words.check(call(), {"input": "敏感词"}) is None
+    assert words.check(call(org_id="other"), {"input": "敏感词"}) is None
+    with pytest.raises(WordsUnavailable):
+        words.check(call(org_id="acme"), {"input": "敏感词"})
+
+
+class FrozenDict(dict[str, Any]):
+    """A mapping that nobody may change, nor copy in depth."""
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise AssertionError("the caller's object was changed")
+
+    __setitem__ = __delitem__ = __ior__ = __deepcopy__ = _refuse
+    update = setdefault = pop = popitem = clear = _refuse
+
+
+class FrozenList(list[Any]):
+    """A list that nobody may change, nor copy in depth."""
+
+    __setitem__ = __delitem__ = __iadd__ = __deepcopy__ = FrozenDict._refuse
+    append = extend = insert = pop = remove = clear = sort = reverse = FrozenDict._refuse
+
+
+def frozen(value: Any) -> Any:
+    """*value* of things that nobody may change."""
+    if isinstance(value, dict):
+        return FrozenDict({key: frozen(each) for key, each in value.items()})
+    return FrozenList(map(frozen, value)) if isinstance(value, list) else value
+
+
+def test_the_body_is_neither_copied_nor_changed(words: Words) -> None:
+    """
+    What no word is in is the caller's own in the other body as well.
+    """
+    assert words.reads_only
+    words.rows.add("falcon", action="replace", replacement="x")
+    words.rows.add("bird", action="warn")
+    plain = {"messages": [*said("a falcon and a bird"), {"tool_calls": [TOOL_CALL]}, *said("y")]}
+    body = frozen({**plain, "tools": TOOLS})
+
+    revision = words.check(call(), body)
+
+    assert revision is not None
+    assert revision.request is not None
+    assert revision.request["messages"][0]["content"] == "a x and a bird"
+    assert revision.request["messages"][2] is body["messages"][2]
+    assert body == {**plain, "tools": TOOLS}
 
 
 def test_the_usual_call_asks_nobody(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ai_ledger.errors import ContentBlocked
 from ai_ledger.policies.words.findings import TooMany, findings_in, mark_of, replaced_texts
 from ai_ledger.policies.words.folding import SEPARATORS, Folded, fold, letters
-from ai_ledger.policies.words.matcher import MAX_NESTED, Matcher
+from ai_ledger.policies.words.matcher import MAX_HITS, MAX_NESTED, MAX_REFUSED, Matcher
 from ai_ledger.policies.words.rows import Word
 from ai_ledger.policies.words.stream import WordStream
 
@@ -426,6 +426,20 @@ def test_a_stream_without_words() -> None:
     stream = WordStream([])
 
     assert (stream.feed("a"), stream.feed("b"), stream.finish()) == ("a", "b", "")
+
+
+@pytest.mark.parametrize("action", ["block", "warn", "replace"])
+def test_a_text_of_nothing_but_near_misses(action: Any) -> None:
+    """
+    Is not looked at for ever: after 20,000 what is nearly a word is taken for one.
+    """
+    filter_ = matcher("敏感", action=action)
+
+    assert filter_.find(Folded(["敏。感" * MAX_REFUSED])) == []
+    begun = "敏。感" * (MAX_REFUSED + 5)
+    assert len(filter_.find(Folded([begun]))) == 5
+    found = filter_.find(Folded(["敏。感" * 300_000]), until_blocked=True)
+    assert 1 <= len(found) <= MAX_HITS
 
 
 NASTY = [

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from ahocorasick_rs import AhoCorasick
 
 WINDOW: Final = 8_192
+_PIECE: Final = 512
 MAX_HITS: Final = 10_000
 """Beyond so many in one request, only words that block are still looked for."""
+MAX_REFUSED: Final = 20_000
+"""After so many places in one request that are nearly a word, what is nearly one is one."""
 MAX_NESTED: Final = 8
 """Of words with one action that end in one another, only the shortest so many are looked for."""
 
@@ -178,16 +181,30 @@ class _RunningView:
         text = folded.text if swap is None else folded.text.translate(swap)
         self._source: Final = prepared(text)
         self.text: str = letters(self._source)
-        self._runs: tuple[list[int], list[int]] | None = None
+        self._counts: list[int] = []
+        self._places: dict[int, list[int]] = {}
 
     def place(self, begin: int, end: int) -> tuple[int, int]:
         """Where in the folded text a match stands."""
-        if self._runs is None:
-            self._runs = _runs(self._source, apart=0)
-        begins, sources = self._runs
-        run = bisect_right(begins, begin) - 1
-        last = bisect_right(begins, end - 1) - 1
-        return sources[run] + begin - begins[run], sources[last] + end - begins[last]
+        return self._place(begin), self._place(end - 1) + 1
+
+    def _place(self, at: int) -> int:
+        counts = self._counts
+        if not counts:
+            # How many letters there are before each piece of the source.
+            counts.append(0)
+            for start in range(0, len(self._source), _PIECE):
+                counts.append(counts[-1] + len(letters(self._source[start : start + _PIECE])))
+        piece = bisect_right(counts, at) - 1
+        known = self._places.get(piece)
+        if known is None:
+            start = piece * _PIECE
+            known = self._places[piece] = [
+                number
+                for number, each in enumerate(self._source[start : start + _PIECE], start)
+                if each not in SEPARATORS
+            ]
+        return known[at - counts[piece]]
 
     def accepts(self, entry: _Entry, first: int, after: int) -> bool:
         """Not across sentences if it is short, and whole words at an end that has such."""
@@ -199,15 +216,15 @@ class _RunningView:
         return not (entry.edge_after and after < len(source) and _is_spaced(source[after]))
 
 
-def _runs(source: str, *, apart: int) -> tuple[list[int], list[int]]:
-    """Where runs of letters begin when they stand *apart* apart, and in *source*."""
+def _runs(source: str) -> tuple[list[int], list[int]]:
+    """Where runs of letters begin when one space stands before each, and in *source*."""
     begins: list[int] = []
     sources: list[int] = []
-    at = apart
+    at = 1
     for run in _TOKEN.finditer(source):
         begins.append(at)
         sources.append(run.start())
-        at += run.end() - run.start() + apart
+        at += run.end() - run.start() + 1
     return begins, sources
 
 
@@ -266,7 +283,7 @@ class _WordView:
         for start, end, joined in self._broken:
             self._pieces[at] = (start, end)
             at += len(joined) + 2
-        self._runs = _runs(self._source, apart=1)
+        self._runs = _runs(self._source)
         return self._runs
 
     def place(self, begin: int, end: int) -> tuple[int, int]:
@@ -458,10 +475,11 @@ class Matcher:
         """
         hits: dict[tuple[int, int, int], Hit] = {}
         blocked = False
+        refused = [0]
         for lane in self._lanes:
             view = lane.view(folded)
             for found in lane.raw(view):
-                blocked = self._take(lane, view, found, hits) or blocked
+                blocked = self._take(lane, view, found, hits, refused) or blocked
                 if blocked and (until_blocked or len(hits) >= MAX_HITS):
                     return _sorted(hits.values())
                 if len(hits) >= MAX_HITS and not self.acts["block"]:
@@ -474,8 +492,9 @@ class Matcher:
         view: _View,
         found: list[tuple[int, int, int]],
         hits: dict[tuple[int, int, int], Hit],
+        refused: list[int],
     ) -> bool:
-        """Add what was *found* to *hits*; whether one of them blocks."""
+        """Add what was *found* to *hits*, count what was *refused*; whether one of them blocks."""
         blocked = False
         for number, begin, end in found:
             full = len(hits) >= MAX_HITS
@@ -484,7 +503,10 @@ class Matcher:
             first, after = view.place(begin, end)
             for entry in lane.entries[number]:
                 blocks = entry.word.action == "block"
-                if (full and not blocks) or not view.accepts(entry, first, after):
+                if full and not blocks:
+                    continue
+                if refused[0] < MAX_REFUSED and not view.accepts(entry, first, after):
+                    refused[0] += 1
                     continue
                 blocked = blocked or blocks
                 key = (entry.word.id, first, after)
