@@ -11,10 +11,11 @@ from openai import AsyncOpenAI, OpenAI
 
 from ai_ledger import Ledger, Policy, TrackedClient
 from ai_ledger.catalog import Catalog, guard
-from ai_ledger.errors import ModelNotAllowed
+from ai_ledger.errors import ConfigurationError, ModelNotAllowed
 from ai_ledger.records import CallRecord, new_id, utc_now
 from ai_ledger.testing import Provider, memory_ledger
 
+MARKED = {"ai_ledger.catalog": "unchecked"}
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
 
 
@@ -154,7 +155,27 @@ def test_a_database_that_is_away(tmp_path, caplog) -> None:
             with ledger.call("m"):
                 pass
         assert ledger.health().incidents == {"the catalogue could not be read": 1}
+        assert ledger.flush(60)
+        assert [each.tags for each in ledger.stats.calls().calls] == [MARKED] * 3
     assert "hunter22" not in caplog.text + repr(catalog)
+
+
+async def test_refused_when_in_doubt(caplog) -> None:
+    """
+    Whoever would rather not call than call unchecked says so; it is no policy that breaks.
+    """
+    catalog = Catalog("postgresql://nobody@127.0.0.1:1/none", on_unavailable="refuse")
+    with memory_ledger(policies=[catalog]) as ledger:
+        for _ in range(2):
+            with pytest.raises(ModelNotAllowed, match="cannot be told"), ledger.call("m"):
+                pytest.fail("the call was made")
+        assert ledger.health().incidents == {"the catalogue could not be read": 1}
+        assert ledger.flush(60)
+        assert {each.status for each in ledger.stats.calls().calls} == {"blocked"}
+    with pytest.raises(ModelNotAllowed, match="cannot be told"):
+        await catalog.acheck(call(), None)
+    with pytest.raises(ConfigurationError, match="on_unavailable"):
+        Catalog("sqlite:///a.db", on_unavailable="maybe")  # type: ignore[arg-type]
 
 
 def test_what_was_known_holds(tmp_path, monkeypatch) -> None:
@@ -194,3 +215,19 @@ def test_in_a_child(tmp_path) -> None:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert catalog.provider("p").status == "enabled"
+
+
+def test_trio(tmp_path) -> None:
+    """
+    The first call of an asynchronous program waits for what is read, on trio as well.
+    """
+    import anyio
+
+    catalog = Catalog(f"sqlite:///{tmp_path}/ledger.db")
+    catalog.add_provider("p", status="disabled")
+
+    async def main() -> None:
+        with pytest.raises(ModelNotAllowed):
+            await catalog.acheck(call("m", "p"), None)
+
+    anyio.run(main, backend="trio")

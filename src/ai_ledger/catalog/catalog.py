@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from ai_ledger.catalog.checks import checked_model, checked_provider
 from ai_ledger.catalog.entries import KINDS, Kind, ModelEntry, ProviderEntry
@@ -18,7 +17,7 @@ from ai_ledger.defaults import default_ledger, given_ledger
 from ai_ledger.errors import InvalidValue
 from ai_ledger.incidents import Incidents
 from ai_ledger.ledger import Ledger
-from ai_ledger.options import wrong_option
+from ai_ledger.options import check_choice, wrong_option
 from ai_ledger.pricing.stored import prices_changed
 from ai_ledger.sinks.sql.shared import database_url_of, shared_database
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from ai_ledger.database.changes import Change
     from ai_ledger.database.engine import Database
     from ai_ledger.openai import AsyncOpenAI, OpenAI
-    from ai_ledger.policy import Policy
+    from ai_ledger.policy import Policy, Revision
     from ai_ledger.records import CallRecord
 
 T = TypeVar("T")
@@ -48,20 +47,26 @@ class Catalog:
 
     Args:
         where: A `Ledger` with an SQL store, or the URL of one.
+        on_unavailable: As a policy, while the database could not be read even once:
+            ``"allow"`` calls, and mark their records with ``ai_ledger.catalog``:
+            ``unchecked``; or ``"refuse"`` them with `ModelNotAllowed`.
 
     Raises:
-        ConfigurationError: There is no SQL store.
+        ConfigurationError: There is no SQL store, or no such choice.
     """
 
     reads_only: Final = True
 
-    def __init__(self, where: Ledger | str) -> None:
+    def __init__(
+        self, where: Ledger | str, *, on_unavailable: Literal["allow", "refuse"] = "allow"
+    ) -> None:
+        check_choice("on_unavailable", on_unavailable, ("allow", "refuse"))
         if not isinstance(where, (Ledger, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise wrong_option("where", where, "a Ledger, or the URL of a database")
         self._url = database_url_of(where)
         self._ledger = where if isinstance(where, Ledger) else None
         self._incidents = Incidents()
-        self._guard = Guard(self._database, self._note)
+        self._guard = Guard(self._database, self._note, on_unavailable)
 
     def __repr__(self) -> str:
         from ai_ledger.database.address import without_password
@@ -348,21 +353,22 @@ class Catalog:
         if self._ledger is None:
             self._ledger = ledger
 
-    def check(self, call: CallRecord, request: Mapping[str, Any] | None) -> None:
+    def check(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
         """
         Refuse *call* if its model or its provider is disabled or deleted.
 
         Raises:
             ModelNotAllowed: Says which.
         """
-        self._guard.check(call)
+        return self._guard.check(call)
 
-    async def acheck(self, call: CallRecord, request: Mapping[str, Any] | None) -> None:
+    async def acheck(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
         """`check` for coroutines."""
-        if self._guard.must_wait():
-            await asyncio.to_thread(self._guard.check, call)
-        else:
-            self._guard.decide(call)
+        if not self._guard.must_wait():
+            return self._guard.decide(call)
+        from anyio.to_thread import run_sync
+
+        return await run_sync(self._guard.check, call)
 
     def settle(self, record: CallRecord) -> None:
         """Nothing to learn from how calls end."""

@@ -7,10 +7,11 @@ import threading
 import weakref
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from ai_ledger.errors import AILedgerError, ModelNotAllowed
 from ai_ledger.loading import loading
+from ai_ledger.policy import MARK_PREFIX, Revision
 from ai_ledger.pricing.places import Places
 from ai_ledger.records import CallRecord
 
@@ -23,6 +24,7 @@ MAX_AGE_S: Final = 30.0
 """Older than this, calls wait for what is read, for `WAIT_S` at the most."""
 WAIT_S: Final = 5.0
 RETRY_S: Final = 30.0
+UNCHECKED: Final = Revision(marks={f"{MARK_PREFIX}catalog": "unchecked"})
 
 
 class _Statuses:
@@ -70,16 +72,21 @@ class Guard:
     Refuses calls to what is disabled or removed. Threads may share one.
 
     A database that cannot be read leaves what was last known; when nothing ever was,
-    calls are admitted.
+    *on_unavailable* says what happens.
 
     Args:
         database: Opens it, or gives the one that is open.
         note: Told what went wrong.
+        on_unavailable: Whether calls are then admitted.
     """
 
     def __init__(
-        self, database: Callable[[], Database], note: Callable[[str, BaseException], None]
+        self,
+        database: Callable[[], Database],
+        note: Callable[[str, BaseException], None],
+        on_unavailable: Literal["allow", "refuse"] = "allow",
     ) -> None:
+        self._on_unavailable = on_unavailable
         self._database = database
         self._note = note
         self._known: _Statuses | None = None
@@ -90,25 +97,31 @@ class Guard:
         self._reading: threading.Event | None = None
         _living.add(self)
 
-    def check(self, call: CallRecord) -> None:
+    def check(self, call: CallRecord) -> Revision | None:
         """
-        Refuse *call* if its model or provider is switched off.
+        Refuse *call* if its model or provider is switched off; the mark of one unchecked.
 
         Raises:
-            ModelNotAllowed: It is; says what.
+            ModelNotAllowed: It is; says what. Or it cannot be told, and is refused then.
         """
         reading = self._refresh()
         if reading is not None and self.must_wait():
             reading.wait(max(0.0, self._asked_at + WAIT_S - monotonic()))
-        self.decide(call)
+        return self.decide(call)
 
-    def decide(self, call: CallRecord) -> None:
+    def decide(self, call: CallRecord) -> Revision | None:
         """`check` by what is known now."""
         known = self._known
-        if known is not None:
-            reason = known.reason(call.provider, call.server_address, call.request_model)
-            if reason is not None:
-                raise ModelNotAllowed(reason)
+        if known is None:
+            if self._on_unavailable == "refuse":
+                raise ModelNotAllowed(
+                    "the catalogue could not be read yet: whether it allows this cannot be told"
+                )
+            return UNCHECKED
+        reason = known.reason(call.provider, call.server_address, call.request_model)
+        if reason is not None:
+            raise ModelNotAllowed(reason)
+        return None
 
     def must_wait(self) -> bool:
         """Whether `check` may wait for the database; begins to read if that is due."""
