@@ -8,8 +8,7 @@ stores them: another process that adopts a journal, or one that knows of no budg
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
@@ -23,6 +22,7 @@ from ai_ledger.records import CallRecord, utc_now
 from ai_ledger.sinks.scan import IDENTITY_FIELDS
 from ai_ledger.sinks.sql.holds import Consumed
 from ai_ledger.sinks.sql.leases import AccountKey, accounts_of, take_off
+from ai_ledger.sinks.sql.matching import AllInForce, InForce
 from ai_ledger.sinks.sql.rows import record_of
 from ai_ledger.terms import Terms
 
@@ -35,19 +35,11 @@ _DERIVED: Final = ("duration_us", "duration_bucket", "first_token_us")
 _CALLS: Final = sa.select(*(each for each in records.columns if each.name not in _DERIVED))
 
 
-class InForce(NamedTuple):
-    """A budget that calls are charged to."""
-
-    id: int
-    terms: Terms
-    counts_from: datetime | None
-
-
 class Charges:
     """Knows the budgets in force; reads them again when they have changed."""
 
     def __init__(self) -> None:
-        self._known: tuple[int, tuple[InForce, ...]] = (0, ())
+        self._known: tuple[int, AllInForce] = (0, AllInForce())
 
     def open(self, connection: Connection) -> Bill | None:
         """
@@ -65,8 +57,8 @@ class Charges:
                 .where(budgets.c.active)
                 .order_by(budgets.c.id)
             )
-            in_force = tuple(
-                InForce(row.id, Terms.from_json(row.terms), row.counts_from) for row in rows
+            in_force = AllInForce(
+                [InForce(row.id, Terms.from_json(row.terms), row.counts_from) for row in rows]
             )
             self._known = (number, in_force)
         return Bill(in_force) if in_force else None
@@ -75,14 +67,14 @@ class Charges:
 class Bill:
     """What the calls of one transaction change about accounts, collected and applied once."""
 
-    def __init__(self, in_force: Sequence[InForce]) -> None:
+    def __init__(self, in_force: AllInForce) -> None:
         self._in_force = in_force
         self._changes: dict[AccountKey, list[int]] = {}
         self._left: set[tuple[int, str, str | None]] = set()
 
     def add(self, record: CallRecord, sign: int = 1) -> None:
         """Count *record*, or with -1 take it back."""
-        for budget in self._in_force:
+        for budget in self._in_force.about(record):
             key = _account(budget, record)
             if key is not None:
                 self._count(key, budget.terms.amount_of(record), sign)
@@ -94,7 +86,8 @@ class Bill:
         What is spent stays spent. Only where an account is one person's, so that its
         name would say who that was, the call is counted where calls of nobody are.
         """
-        for budget in self._in_force:
+        # What it is looked up by is not forgotten.
+        for budget in self._in_force.about(old):
             was, now = _account(budget, old), _account(budget, new)
             amount = budget.terms.amount_of(old)
             if _names_somebody(budget.terms.each):
