@@ -11,6 +11,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -510,22 +512,77 @@ def test_an_old_sqlite_is_named_once(
     monkeypatch.setattr(engine_module, "_warned_about_sqlite", False)
     monkeypatch.setattr(engine_module.sqlite3, "sqlite_version_info", (3, 40, 1))
     url = f"sqlite:///{tmp_path}/ledger.db"
+
+    def write() -> None:
+        sink = SQLSink(url)
+        sink.write([call(1)])
+        sink.close()
+
     with caplog.at_level(logging.WARNING, "ai_ledger"):
         first = SQLSink(url)
         first.write([call(1)])
-        again = SQLSink(url)
-        again.write([call(1)])
-        again.close()
-        assert caplog.messages == []
-        for _ in range(2):
-            engine_module._OPENED_HERE.clear()  # as in another process
-            again = SQLSink(url)
-            again.write([call(1)])
-            again.close()
+        write()
         first.close()
+        (tmp_path / "ledger.db-shm").touch()  # as a process leaves it that was killed
+        write()
+        assert caplog.messages == []
+        with elsewhere(url, "input()") as other:
+            write()
+            write()
+            other.communicate("\n", timeout=60)
+        write()
 
     assert len(caplog.messages) == 1
     assert "3.51.3" in caplog.text
+
+
+@contextmanager
+def elsewhere(url: str, then: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has opened the ledger and written to it."""
+    program = (
+        "import sys; from ai_ledger.sinks.sql import SQLSink; from ai_ledger.query import Query; "
+        "from ai_ledger.records import CallRecord, new_id, utc_now; sink = SQLSink(sys.argv[1]); "
+        "sink.write([CallRecord(id=new_id(), started_at=utc_now())]); print('open', flush=True); "
+        f"{then}; sink.close()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        yield process
+
+
+def test_several_parts_of_a_program_keep_the_locks_of_all(tmp_path: Path) -> None:
+    """
+    Whoever opens the file again does not take SQLite's locks from those who have it open.
+
+    Another process would otherwise believe that it is alone, and delete the log.
+    """
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    first = SQLSink(url)
+    first.write([call(1)])
+    first.calls(ALL)
+    second = SQLSink(url)
+    second.calls(ALL)
+    with elsewhere(url, "input()") as other:
+        other.communicate("\n", timeout=60)
+
+    assert (tmp_path / "ledger.db-wal").exists()
+    second.write([call(2)])
+    program = (
+        "import sys; from ai_ledger.sinks.sql import SQLSink; from ai_ledger.query import Query; "
+        "print(len(SQLSink(sys.argv[1]).calls(Query.build(scope=None))))"
+    )
+    seen = subprocess.run(
+        [sys.executable, "-c", program, url], capture_output=True, text=True, check=True
+    )
+    assert seen.stdout == "3\n"
+    second.close()
+    first.close()
 
 
 # Away

@@ -48,8 +48,6 @@ _STALE_WITHIN_S: Final = 1.0
 # connection would say goodbye to the server in the parent's name.
 _INHERITED: Final[list[object]] = []
 _warned_about_sqlite = False
-# Files that this process has opened, which are no longer open elsewhere for all it can tell.
-_OPENED_HERE: Final[set[Path]] = set()
 
 
 class Again(Exception):
@@ -124,7 +122,6 @@ class Database:
         """Make the SQLite file, private; nothing for servers."""
         if self.kind == "sqlite":
             _warn_about_sqlite(self.path)
-            _OPENED_HERE.add(self.path)
             with self.translated_errors(refusing=False):
                 files.make_private(self.path)
 
@@ -213,8 +210,6 @@ class Database:
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's connections alone and start with none."""
-        if self.kind == "sqlite":
-            _OPENED_HERE.discard(self.path)  # the parent may have it open
         for engine in (self.reader, self.writer):
             _INHERITED.append(engine.pool)
             engine.dispose(close=False)
@@ -450,11 +445,11 @@ def _warn_about_sqlite(path: Path) -> None:
         return
     # The fault needs two connections that write and check-point at the same
     # moment, so that it matters only where another process has the file open.
-    if path not in _OPENED_HERE and Path(f"{path}-shm").exists():
+    if files.is_open_elsewhere(path):
         _warned_about_sqlite = True
         _log.warning(
             "SQLite %s may damage a file that several processes write (fixed in 3.51.3): "
-            "%s seems to be open elsewhere; a newer SQLite or a server is safer",
+            "%s is open elsewhere; a newer SQLite or a server is safer",
             sqlite3.sqlite_version,
             path,
         )

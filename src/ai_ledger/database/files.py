@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -33,24 +35,51 @@ def make_private(path: Path) -> None:
             f"{path} is on a network file system ({kind}), where SQLite loses data: "
             "choose a local path, or a PostgreSQL or MariaDB server"
         )
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        descriptor = os.open(path, flags, 0o600)
-    except OSError as error:
-        if path.is_symlink():
-            raise ConfigurationError(f"{path} is a symbolic link: name the file itself") from error
-        raise
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigurationError(f"{path} is no regular file")
-        if os.geteuid() not in (0, status.st_uid):
-            raise ConfigurationError(f"{path} belongs to another user")
-        if status.st_size == 0:
-            os.fchmod(descriptor, 0o600)
-    finally:
-        os.close(descriptor)
+    with suppress(FileExistsError):
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        os.close(os.open(path, flags, 0o600))
+    # A file that is there is looked at and not opened: to close it again would take
+    # away every lock that this process holds on it, those of SQLite included.
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
+        raise ConfigurationError(f"{path} is a symbolic link: name the file itself")
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigurationError(f"{path} is no regular file")
+    if os.geteuid() not in (0, status.st_uid):
+        raise ConfigurationError(f"{path} belongs to another user")
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    if status.st_size == 0:
+        path.chmod(0o600)
     _refuse_planted(path, status.st_uid)
+
+
+def is_open_elsewhere(path: Path, locks: str | None = None) -> bool:
+    """
+    Whether another process has the SQLite file *path* open, as far as anyone can tell.
+
+    Everybody who has a file with a write-ahead log open holds a lock on the file
+    ``-shm`` beside it. Only Linux tells of it without the file being opened.
+
+    Args:
+        path: The file.
+        locks: The text of ``/proc/locks``; read when not given.
+    """
+    try:
+        beside = os.stat(f"{path}-shm")
+        if locks is None:
+            locks = Path("/proc/locks").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    # 1: POSIX  ADVISORY  READ 4711 fe:01:1234567 128 128
+    for line in locks.splitlines():
+        fields = line.split()
+        if len(fields) >= 8 and fields[5].rpartition(":")[2] == str(beside.st_ino):
+            device = fields[5].split(":")
+            here = (os.major(beside.st_dev), os.minor(beside.st_dev))
+            if (int(device[0], 16), int(device[1], 16)) == here and fields[4] != str(os.getpid()):
+                return True
+    return False
 
 
 def _refuse_planted(path: Path, owner: int) -> None:
