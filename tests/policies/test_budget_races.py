@@ -115,7 +115,7 @@ def test_threads_in_processes_send_exactly_what_there_is(sql_url: str, tmp_path:
     """
     64 threads in each of 4 processes; what is used and reserved never passes the limit.
     """
-    race(sql_url, tmp_path, calls=120, threads=64, processes=4)
+    race(sql_url, tmp_path, calls=48, threads=64, processes=4)
 
 
 @pytest.mark.slow

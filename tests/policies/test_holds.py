@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -191,3 +192,52 @@ with loading:
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
     assert not (tmp_path / "ledger.db").exists()
+
+
+def test_who_waits_in_line_hears_the_same_refusal(
+    budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The store is asked once for all calls that waited meanwhile; who comes later asks anew.
+    """
+    reserve, asked = Accounts.reserve, list[Any]()
+
+    def noted(self: Accounts, *args: Any, **kwargs: Any) -> Any:
+        if args[0][0].needed:  # and not the keeper, who leases more in time
+            asked.append(args)
+        return reserve(self, *args, **kwargs)
+
+    for _ in range(10):
+        budget.check(call(), None)
+    monkeypatch.setattr(Accounts, "reserve", noted)
+    holds = holds_of(budget)
+    line = [threading.Thread(target=refused, args=(budget,)) for _ in range(8)]
+    lock, waiting = holds.slow, threading.Semaphore(0)
+
+    class Slow:
+        def __enter__(self) -> None:
+            if threading.current_thread() in line:
+                waiting.release()
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    with lock:
+        monkeypatch.setattr(holds, "slow", Slow())
+        for thread in line:
+            thread.start()
+        for _ in line:
+            assert waiting.acquire(timeout=60)
+    for thread in line:
+        thread.join(60)
+    monkeypatch.setattr(holds, "slow", lock)
+    assert len(asked) == 1
+
+    refused(budget)
+    assert len(asked) == 2
+
+
+def refused(budget: Budget) -> None:
+    with pytest.raises(BudgetExceeded):
+        budget.check(call(), None)

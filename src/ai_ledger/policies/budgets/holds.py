@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -39,6 +40,7 @@ Want: TypeAlias = "tuple[Member, Key, int]"
 _AHEAD: Final = 64
 LONGEST_LEASE_S: Final = 86_400.0
 _FORK_WAITS_S: Final = 1.5
+_MAX_REFUSALS: Final = 1_000
 _CLOSE_WAITS_S: Final = 1.0
 _ACCOUNTS: Final = "ai_ledger.policies.budgets.accounts"
 LETS_GO_S: Final = 40.0
@@ -135,6 +137,7 @@ class Holds:
         self.retired: list[Slab] = []
         """Slabs of which the store may have another opinion; no call takes from them."""
         self.held: dict[str, Hold] = {}
+        self._refusals: dict[Key, tuple[float, Exhausted]] = {}
         self.away: str | None = None
         """Why the store cannot be asked; the keeper looks whether that is over."""
         self._warms_up = False
@@ -219,9 +222,18 @@ class Holds:
         hold = self.held.get(call_id)
         return hold is not None and any(part.member is member for part in hold.parts)
 
-    def reserve(self, call_id: str, wants: Sequence[Want], panel: object) -> None:
+    def reserve(
+        self, call_id: str, wants: Sequence[Want], panel: object, since: float = math.inf
+    ) -> None:
         """
         Ask the store for what is not free here, and hold all of it. Within `slow`.
+
+        Args:
+            call_id: Of the call that needs it.
+            wants: What it needs.
+            panel: Who asks.
+            since: When the caller came, by `time.monotonic`. What the store has
+                refused to others after that it is not asked for again.
 
         Raises:
             Exhausted: One of the budgets has not enough. Nothing is held.
@@ -229,6 +241,7 @@ class Holds:
             AILedgerError: The store cannot be asked.
         """
         now = time.monotonic()
+        self._refuse_again(wants, since)
         parts: list[Part] = []
         asked: list[tuple[Want, Slab | None]] = []
         claims: list[Claim] = []
@@ -270,7 +283,9 @@ class Holds:
                 for part in parts:
                     part.slab.free += part.amount
                     part.slab.calls -= 1
-                if not isinstance(error, Exhausted):
+                if isinstance(error, Exhausted):
+                    self._note_refusal(error, asked, now)
+                else:
                     # Who knows whether what was returned has come back.
                     for _, slab in asked:
                         self.retire(slab)
@@ -291,6 +306,37 @@ class Holds:
         self.keeper.start()
         for (want, _), grant in zip(asked, granted.grants, strict=True):
             want[0].warn(want[1][1], grant.period, grant.used, grant.limit)
+
+    def _note_refusal(
+        self, error: Exhausted, asked: Sequence[tuple[Want, Slab | None]], now: float
+    ) -> None:
+        if len(self._refusals) >= _MAX_REFUSALS:
+            self._refusals.clear()
+        for (member, key, _), _ in asked:
+            if member.id == error.claim.budget_id and key[1:] == (
+                error.claim.scope,
+                error.claim.period,
+            ):
+                self._refusals[key] = now, error
+
+    def _refuse_again(self, wants: Sequence[Want], since: float) -> None:
+        """Spare the store the question that it has answered while this call waited in line."""
+        for member, key, needed in wants:
+            asked_at, known = self._refusals.get(key, (-math.inf, None))
+            if (
+                known is not None
+                and asked_at >= since
+                and needed >= known.claim.needed
+                and (member.id, member.terms.limit) == (known.claim.budget_id, known.limit)
+            ):
+                raise Exhausted(
+                    msgspec.structs.replace(known.claim, needed=needed),
+                    period=known.period,
+                    used=known.used,
+                    reserved=known.reserved,
+                    limit=known.limit,
+                    now=known.now,
+                )
 
     def _granted_by_store(self, claims: Sequence[Claim]) -> Granted:
         """Ask again as long as an SQLite file is only busy: nothing has happened then."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -139,12 +140,13 @@ class Panel:
         revision: Revision | None,
     ) -> Revision | None:
         holds = self.holds
+        came_at = time.monotonic()
         with holds.slow:
             if holds.away is not None:
                 return self._unavailable(_members(wants), _AWAY.format(holds.away))
             try:
                 with holds.asking():
-                    self._reserve(call, request, wants)
+                    self._reserve(call, request, wants, came_at)
             except Exhausted as refusal:
                 raise _exceeded(refusal, wants) from None
             except NotInForce as problem:
@@ -156,7 +158,11 @@ class Panel:
             return revision
 
     def _reserve(
-        self, call: CallRecord, request: Mapping[str, Any] | None, wants: list[Want]
+        self,
+        call: CallRecord,
+        request: Mapping[str, Any] | None,
+        wants: list[Want],
+        came_at: float,
     ) -> None:
         """Register what is not yet, then reserve; with a closer look when there is not enough."""
         holds = self.holds
@@ -167,7 +173,7 @@ class Panel:
             if not wants or holds.take(call.id, wants, self):
                 return
             try:
-                holds.reserve(call.id, wants, self)
+                holds.reserve(call.id, wants, self, came_at)
             except NotInForce as problem:
                 if problem.reason is not None or attempt == _ATTEMPTS - 1:
                     raise
