@@ -309,6 +309,21 @@ def test_bad_questions(file_url: str) -> None:
         alerts.start(every_s=0)
     with pytest.raises(InvalidValue):
         alerts.ack(1, note="x" * 5000)
+    for wrong in (
+        lambda: alerts.list(states=["gone"]),  # type: ignore[list-item]
+        lambda: alerts.list(limit=1.5),  # type: ignore[arg-type]
+        lambda: alerts.list(since="today"),  # type: ignore[arg-type]
+        lambda: alerts.evaluate("now"),  # type: ignore[arg-type]
+        lambda: alerts.start("often"),  # type: ignore[arg-type]
+        lambda: alerts.rule(True),
+        lambda: alerts.rule(2**70),
+        lambda: alerts.add_rule(TIMEOUTS, by=5),  # type: ignore[arg-type]
+        lambda: alerts.add_rule(Rule(name="r", kind="timeouts", threshold=10**400)),
+    ):
+        with pytest.raises(InvalidValue):
+            wrong()
+    assert alerts.rules() == []
+    assert alerts.list(states="open") == []  # type: ignore[arg-type]
 
 
 LOOK = """

@@ -475,3 +475,17 @@ def test_where(sql_url: str) -> None:
         Catalog(ledger)
     with pytest.raises(ConfigurationError, match="Ledger"):
         Catalog(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [None, 5])
+def test_what_is_no_name(tmp_path, name) -> None:
+    """
+    Asked for something that is no text, the catalogue says so.
+    """
+    catalog = Catalog(f"sqlite:///{tmp_path}/ledger.db")
+    with pytest.raises(InvalidValue, match="name"):
+        catalog.model(name)
+    with pytest.raises(InvalidValue, match="name"):
+        catalog.history("model", name)
+    with pytest.raises(NotFound):
+        catalog.model("\ud800")

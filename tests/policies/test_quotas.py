@@ -525,3 +525,17 @@ def test_the_longer_window_holds_too(tmp_path: Any) -> None:
     with pytest.raises(TooSoon) as refused:
         quotas.check(call(), None)
     assert refused.value.retry_after_s > 3600
+
+
+def test_names_that_cannot_be(tmp_path) -> None:
+    """
+    A name is read as it was written; what is no name is said to be none.
+    """
+    quotas = Quotas(f"sqlite:///{tmp_path}/ledger.db")
+    quotas.set("a\x00b", "m\ud800")
+    assert quotas.get("a\x00b", "m\ud800") == quotas.rows()[0]
+    assert len(quotas.history("a\x00b", "m\ud800")) == 1
+    for wrong in (lambda: quotas.get("", "m"), lambda: quotas.set("a", "m", by=5)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidValue):
+            wrong()
+    assert len(quotas.rows()) == 1

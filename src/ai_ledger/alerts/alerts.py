@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ai_ledger.alerts.alert import Alert, Delivery, FailedCall, MarkState, State
 from ai_ledger.alerts.channel import Channel, channels_of
@@ -115,7 +115,7 @@ class Alerts:
             SinkError: The store is away.
         """
         now = self._clock() if now is None else now
-        if now.tzinfo is None:
+        if not isinstance(now, datetime) or now.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidValue("now", now, "a datetime with a time zone")
         parts = self._opened()
         if self._given is None:
@@ -145,7 +145,7 @@ class Alerts:
         Raises:
             InvalidValue: Fewer.
         """
-        if isinstance(every_s, bool) or not SHORTEST_S <= every_s <= threading.TIMEOUT_MAX:
+        if type(every_s) not in (int, float) or not SHORTEST_S <= every_s <= threading.TIMEOUT_MAX:
             raise InvalidValue("every_s", every_s, f"a number of seconds from {SHORTEST_S:g} on")
         with self._lock:
             if self._thread is not None and self._thread.is_alive():
@@ -196,9 +196,12 @@ class Alerts:
             since: Raised then or later; aware.
             limit: At most so many, up to 1,000.
         """
-        if since is not None and since.tzinfo is None:
+        if since is not None and (
+            not isinstance(since, datetime)  # pyright: ignore[reportUnnecessaryIsInstance]
+            or since.tzinfo is None
+        ):
             raise InvalidValue("since", since, "a datetime with a time zone")
-        wanted = tuple(states)
+        wanted = (cast("State", states),) if isinstance(states, str) else tuple(states)
         register = self._opened().register
         return register.alerts(self._scope, states=wanted, rule=rule, since=since, limit=limit)
 
@@ -266,7 +269,9 @@ class Alerts:
         self, alert_id: int, state: State, by: str | None, note: str | None, version: int | None
     ) -> Alert:
         register = self._opened().register
-        return register.change(alert_id, state, self._scope, by=by, note=note, version=version)
+        return register.change(
+            alert_id, state, self._scope, by=_editor(by), note=note, version=version
+        )
 
     # Rules
 
@@ -286,7 +291,7 @@ class Alerts:
             AlreadyThere: There is one of this name.
             InvalidValue: Something in it cannot be.
         """
-        return self._opened().rulebook.add(self._owned(rule), by)
+        return self._opened().rulebook.add(self._owned(rule), _editor(by))
 
     def edit_rule(
         self, rule: int | str, *, by: str | None = None, version: int | None = None, **changes: Any
@@ -306,13 +311,13 @@ class Alerts:
             AlreadyThere: Another one has the new name.
             InvalidValue: Something that cannot be.
         """
-        return self._opened().rulebook.edit(rule, changes, self._scope, by, version)
+        return self._opened().rulebook.edit(rule, changes, self._scope, _editor(by), version)
 
     def remove_rule(
         self, rule: int | str, *, by: str | None = None, version: int | None = None
     ) -> None:
         """Remove a rule; its alerts stay, and end at the next look."""
-        self._opened().rulebook.remove(rule, self._scope, by, version)
+        self._opened().rulebook.remove(rule, self._scope, _editor(by), version)
 
     def add_default_rules(self, *, by: str | None = None) -> list[Rule]:
         """Add those of `default_rules` whose names are not there; those that were added."""
@@ -356,11 +361,13 @@ class Alerts:
             NotFound: One of them is no failed call, or another organisation's.
         """
         marks = self._opened().marks
-        return marks.mark(call_ids, "acknowledged", self._scope, by=by, note=note)
+        return marks.mark(call_ids, "acknowledged", self._scope, by=_editor(by), note=note)
 
     def ignore_call(self, *call_ids: str, by: str | None = None, note: str | None = None) -> int:
         """Mark failed calls as nothing to see to; as `ack_call`."""
-        return self._opened().marks.mark(call_ids, "ignored", self._scope, by=by, note=note)
+        return self._opened().marks.mark(
+            call_ids, "ignored", self._scope, by=_editor(by), note=note
+        )
 
     # Erasing
 
@@ -386,7 +393,7 @@ class Alerts:
             InvalidValue: Nobody was named, or by another field.
             SinkError: The store is away; nothing was erased.
         """
-        return self._opened().erasure.forget(who, self._scope, by=by)
+        return self._opened().erasure.forget(who, self._scope, by=_editor(by))
 
     # Parts
 
@@ -410,6 +417,12 @@ class Alerts:
         self._lock = threading.Lock()
         self._thread = None
         self._stopping = threading.Event()
+
+
+def _editor(by: str | None) -> str | None:
+    if by is not None and not isinstance(by, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidValue("by", by, "a name")
+    return by
 
 
 class _Parts:

@@ -187,9 +187,7 @@ def _names(where: Any, field: str, value: str) -> bool:
     values: Any = cast("dict[str, Any]", where).get(field)
     if not isinstance(values, list):
         return False
-    return any(
-        each is not None and label(str(each)) == value for each in cast("list[Any]", values)
-    )
+    return any(each is not None and label(str(each)) == value for each in cast("list[Any]", values))
 
 
 def _without(terms: dict[str, Any], field: str, value: str) -> dict[str, Any]:

@@ -176,8 +176,11 @@ class Register:
         limit: int = 100,
     ) -> list[Alert]:
         """Alerts, newest first."""
-        if not 1 <= limit <= MAX_ALERTS:
+        if type(limit) is not int or not 1 <= limit <= MAX_ALERTS:
             raise InvalidValue("limit", limit, f"a whole number from 1 to {MAX_ALERTS:,}")
+        for state in states:
+            if state not in STATES:
+                raise InvalidValue("states", state, f"some of {', '.join(STATES)}")
         statement = sa.select(alerts).where(*_within(scope))
         if states:
             statement = statement.where(alerts.c.state.in_(states))

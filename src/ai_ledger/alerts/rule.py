@@ -352,7 +352,10 @@ def _threshold(kind: Kind, value: object) -> float:
         expected = "a share above 0 and at most 10"
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         raise InvalidValue("threshold", value, expected)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise InvalidValue("threshold", value, "a smaller number") from None
     fits = {
         "share": 0 < number <= (10 if kind == "budget_threshold" else 1),
         "times": 1 < number <= 1_000,

@@ -270,6 +270,8 @@ def _found(
         exactly: Not anybody's rule of this name, but *scope*'s.
     """
     statement = sa.select(rules)
+    if type(rule) not in (int, str) or (isinstance(rule, int) and not 0 < rule < 2**63):
+        raise InvalidValue("rule", rule, "the number or the name of a rule")
     if isinstance(rule, int):
         statement = statement.where(rules.c.id == rule, *_within(scope))
     else:

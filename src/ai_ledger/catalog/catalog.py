@@ -125,6 +125,8 @@ class Catalog:
 
         if kind not in KINDS:
             raise InvalidValue("kind", kind, f"one of {', '.join(KINDS)}")
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidValue("name", name, "a text")
         with self._database().reading() as connection:
             return changes_of(connection, kind, name, limit=limit)
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection
 
-from ai_ledger.bounds import label
+from ai_ledger.bounds import label, storable
 from ai_ledger.catalog.checks import checked_model, checked_provider
 from ai_ledger.catalog.entries import Kind, ModelEntry, ProviderEntry
 from ai_ledger.database.changes import note_change
@@ -47,6 +47,9 @@ def found(connection: Connection, kind: Kind, name: str, *, lock: bool = False) 
     Raises:
         NotFound: There never was one.
     """
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidValue("name", name, "a text")
+    name = storable(name)
     entry = read(connection, kind, name, lock=lock)
     if entry is None:
         raise NotFound(f"there is no {kind} {name[:200]!r} in the catalogue")

@@ -29,7 +29,14 @@ from ai_ledger.policies.quotas.admission import Admission, Later, Plan
 from ai_ledger.policies.quotas.gate import MICRO, TOGETHER, Refused, Wish
 from ai_ledger.policies.quotas.known import REFRESH_S, Known, known_rows
 from ai_ledger.policies.quotas.places import LocalPlaces, SharedPlaces
-from ai_ledger.policies.quotas.quota import EVERY, ModelSwitch, Quota, QuotaUse, name_of
+from ai_ledger.policies.quotas.quota import (
+    EVERY,
+    ModelSwitch,
+    Quota,
+    QuotaUse,
+    checked_name,
+    name_of,
+)
 from ai_ledger.policies.quotas.rates import MEMORY, Rates
 from ai_ledger.policies.quotas.tokens import (
     TokenLimits,
@@ -318,8 +325,10 @@ class Quotas:
 
         Raises:
             NotFound: There is none.
+            InvalidValue: Nothing that is a name.
         """
-        found = self._read().quotas.get((org_id, model))
+        key = checked_name("org_id", org_id), checked_name("model", model)
+        found = self._read().quotas.get(key)
         if found is None:
             raise NotFound(f"there is no quota {name_of(org_id, model)}")
         return found

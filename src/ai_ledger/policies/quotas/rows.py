@@ -16,7 +16,7 @@ from ai_ledger.database.changes import Change, changes_of, note_change, whoever
 from ai_ledger.database.engine import Again, Database
 from ai_ledger.database.tables.calls import records
 from ai_ledger.database.tables.quotas import edits, quotas, switches
-from ai_ledger.errors import AlreadyThere, EditConflict, NotFound
+from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
 from ai_ledger.policies.quotas.quota import (
     ACTIVE,
     EVERY,
@@ -185,7 +185,10 @@ def save_switch(
 
 def history_of(database: Database, org_id: str | None, model: str, limit: int) -> list[Change]:
     """The edits of a row; of a model's switch, without an organisation. Newest first."""
-    kind, key = (SWITCH, model) if org_id is None else (QUOTA, _key(org_id, model))
+    model = checked_name("model", model)
+    kind, key = SWITCH, model
+    if org_id is not None:
+        kind, key = QUOTA, _key(checked_name("org_id", org_id), model)
     with database.reading() as connection:
         return changes_of(connection, kind, key, limit=limit)
 
@@ -252,6 +255,8 @@ def _edited(row: R, by: str | None) -> R:
 
 def _editor(by: str | None) -> str | None:
     by = whoever() if by is None else by
+    if by is not None and not isinstance(by, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidValue("by", by, "a name")
     return None if by is None else label(by)
 
 
