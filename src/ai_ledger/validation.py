@@ -28,6 +28,9 @@ EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 """Calls start before this."""
 
+MAX_LISTED: Final = 1_000
+"""The most rows that a list or a history gives at once."""
+
 
 def checked_count(name: str, value: object) -> int | None:
     """*value* as a count: whole, 0 to 2**53, or ``None``."""
@@ -38,6 +41,19 @@ def checked_count(name: str, value: object) -> int | None:
     if type(value) is not int or not 0 <= value <= MAX_COUNT:
         raise InvalidValue(name, value, "a whole number from 0 to 2**53")
     return value
+
+
+def checked_limit(limit: object, most: int = MAX_LISTED) -> int:
+    """
+    *limit* as the most rows that are asked for.
+
+    Raises:
+        InvalidValue: It is no whole number from 1 to *most*.
+    """
+    # Databases differ in what they make of others: SQLite reads everything for -1.
+    if type(limit) is not int or not 1 <= limit <= most:
+        raise InvalidValue("limit", limit, f"a whole number from 1 to {most:,}")
+    return limit
 
 
 def checked_http_status(value: object) -> int | None:

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from ai_ledger import Ledger
-from ai_ledger.database.changes import changes_of, note_change
-from ai_ledger.errors import ConfigurationError
+from ai_ledger.database.changes import MAX_CHANGES, changes_of, editor, note_change, whoever
+from ai_ledger.errors import ConfigurationError, InvalidValue
 from ai_ledger.sinks.sql.shared import close_databases, shared_database
 from ai_ledger.testing import memory_ledger
 
@@ -51,6 +51,36 @@ def test_history(sql_url: str) -> None:
         newest, oldest = changes_of(connection, "word", "1")
     assert (oldest.before, oldest.after, oldest.changed_by) == (None, {"text": "敏感"}, "ada")
     assert (newest.before, newest.after, newest.changed_by) == ({"text": "敏感"}, None, None)
+
+
+@pytest.mark.parametrize("limit", [0, -1, MAX_CHANGES + 1, True, 1.0, "5", None])
+def test_a_limit_that_cannot_be(sql_url: str, limit: object) -> None:
+    """
+    A history of less than one edit, or of too many, is refused by all databases alike.
+    """
+    with (
+        shared_database(sql_url).reading() as connection,
+        pytest.raises(InvalidValue, match="limit="),
+    ):
+        changes_of(connection, "word", "1", limit=limit)  # pyright: ignore[reportArgumentType]
+
+
+def test_who_edits() -> None:
+    """
+    A name is kept as labels are; without one it is the user of this process.
+    """
+    assert editor("ada") == "ada"
+    assert len(editor("é" * 1_000) or "") == 255
+    assert editor(None) == whoever()
+
+
+@pytest.mark.parametrize("by", ["", " ", "\t\n", 5, b"ada", False])
+def test_nobody_edits(by: object) -> None:
+    """
+    What is no name of anybody is refused.
+    """
+    with pytest.raises(InvalidValue, match="by="):
+        editor(by)
 
 
 def test_a_file_that_cannot_be(tmp_path: Path) -> None:

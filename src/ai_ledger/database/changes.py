@@ -13,9 +13,11 @@ from sqlalchemy.engine import Connection
 
 from ai_ledger.bounds import label
 from ai_ledger.database.tables.changes import changes
+from ai_ledger.errors import InvalidValue
 from ai_ledger.records import utc_now
+from ai_ledger.validation import MAX_LISTED, checked_limit
 
-MAX_CHANGES: Final = 1_000
+MAX_CHANGES: Final = MAX_LISTED
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -78,12 +80,17 @@ def note_change(
 
 
 def changes_of(connection: Connection, kind: str, key: str, *, limit: int = 100) -> list[Change]:
-    """The history of one thing, newest first; at most *limit* and `MAX_CHANGES` edits."""
+    """
+    The history of one thing, newest first.
+
+    Raises:
+        InvalidValue: *limit* is no whole number from 1 to `MAX_CHANGES`.
+    """
     statement = (
         sa.select(changes)
         .where(changes.c.kind == kind, changes.c.key == label(key))
         .order_by(changes.c.id.desc())
-        .limit(min(limit, MAX_CHANGES))
+        .limit(checked_limit(limit, MAX_CHANGES))
     )
     return [
         Change(
@@ -97,6 +104,21 @@ def changes_of(connection: Connection, kind: str, key: str, *, limit: int = 100)
         )
         for row in connection.execute(statement)
     ]
+
+
+def editor(by: object) -> str | None:
+    """
+    Who makes an edit, as it is stored: *by*, or `whoever` if it is ``None``.
+
+    Raises:
+        InvalidValue: *by* is no text, or has nothing to read in it.
+    """
+    if by is None:
+        by = whoever()
+        return None if by is None else label(by)
+    if not isinstance(by, str) or not by.strip():
+        raise InvalidValue("by", by, "a name, or None for the user of this process")
+    return label(by)
 
 
 def whoever() -> str | None:
