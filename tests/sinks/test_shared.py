@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from sqlite3 import ProgrammingError
 
 import pytest
 import sqlalchemy as sa
@@ -93,3 +95,29 @@ def test_a_file_that_cannot_be(tmp_path: Path) -> None:
             shared_database(url)
     (tmp_path / "missing").mkdir()
     shared_database(url)
+
+
+def test_a_connection_that_is_in_use_is_closed_when_it_is_let_go(sql_url: str) -> None:
+    """
+    Whoever is at work while the databases are closed leaves nothing open behind.
+    """
+    database = shared_database(sql_url)
+    with database.reading() as connection:
+        raw = connection.connection.driver_connection
+        close_databases()
+        assert connection.execute(sa.select(sa.literal(1))).scalar() == 1
+    assert raw is not None
+    closed = {
+        "sqlite": lambda: isinstance(_error(lambda: raw.execute("SELECT 1")), ProgrammingError),
+        "postgresql": lambda: raw.closed,
+        "mysql": lambda: not raw.open,
+    }
+    assert closed[database.kind]()
+
+
+def _error(step: Callable[[], object]) -> Exception | None:
+    try:
+        step()
+    except Exception as error:
+        return error
+    return None

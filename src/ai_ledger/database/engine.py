@@ -118,6 +118,22 @@ class Database:
                 event.listen(engine, "connect", self._note_use)
                 event.listen(engine, "checkout", self._note_use)
 
+        self._out: set[Any] = set()
+        self._left: set[Any] = set()
+        for engine in (self.reader, self.writer):
+            event.listen(engine, "checkout", self._note_out)
+            event.listen(engine, "checkin", self._note_in)
+
+    def _note_out(self, raw: Any, *_: object) -> None:
+        self._out.add(raw)
+
+    def _note_in(self, raw: Any, _: object) -> None:
+        self._out.discard(raw)
+        if raw in self._left:
+            # It came back after `close`, into a pool that nobody looks into any more.
+            self._left.discard(raw)
+            raw.close()
+
     def prepare_file(self) -> None:
         """Make the SQLite file, private; nothing for servers."""
         if self.kind == "sqlite":
@@ -204,12 +220,15 @@ class Database:
             )
 
     def close(self) -> None:
-        """Close all connections; the next use opens new ones."""
+        """Close all connections, those in use when they are let go; the next use opens new ones."""
+        self._left |= self._out
         self.reader.dispose()
         self.writer.dispose()
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's connections alone and start with none."""
+        _INHERITED.append((self._out, self._left))
+        self._out, self._left = set(), set()
         for engine in (self.reader, self.writer):
             _INHERITED.append(engine.pool)
             engine.dispose(close=False)
