@@ -45,7 +45,11 @@ def test_the_life_of_a_word(command, url):
     stale = command("words", "edit", key, "--action", "block", "--version", "1", "--url", url)
     assert stale.code != 0
     assert "version 2" in stale.err
-    assert command("words", "disable", key, "--url", url).code == 0
+    late = command("words", "disable", key, "--version", "1", "--url", url)
+    assert (late.code != 0, "version 2" in late.err) == (True, True)
+    both = command("words", "disable", key, key, "--version", "2", "--url", url)
+    assert (both.code, "--version" in both.err) == (2, True)
+    assert command("words", "disable", key, "--version", "2", "--url", url).code == 0
     assert json.loads(command("words", "list", "--inactive", "--json", "--url", url).out)
     assert command("words", "enable", key, "--url", url).code == 0
     assert command("words", "remove", key, "--url", url).code == 0
@@ -82,6 +86,9 @@ def test_files(command, url, tmp_path):
     first = command(*arguments)
     second = command(*arguments, "--keep-good")
     wrong = command("words", "import", "w.csv", "--url", url)
+    (tmp_path / "u.csv").write_text("word\n甲乙\n", "utf-16")
+    wide = command("words", "import", "u.csv", "--url", url)
+    said = command("words", "import", "u.csv", "--encoding", "utf-16", "--url", url)
     out = command("words", "export", "out.csv", "--all", "--url", url)
 
     assert first.code == second.code == 1
@@ -89,6 +96,8 @@ def test_files(command, url, tmp_path):
     assert "line 3" in first.err
     assert "甲乙" in command("words", "list", "--url", url).out
     assert (wrong.code, "gb18030" in wrong.err) == (2, True)
+    assert (wide.code, "give --encoding utf-16" in wide.err) == (2, True)
+    assert said.code == 0
     assert "1 words" in out.out
     assert "甲乙" in (tmp_path / "out.csv").read_text("utf-8-sig")
 

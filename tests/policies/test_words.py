@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +29,9 @@ from ai_ledger.errors import (
     SinkUnavailable,
 )
 from ai_ledger.policies import Words
-from ai_ledger.policies.words import WordList, WordsUnavailable
+from ai_ledger.policies.words import WordList, WordSettings, WordsUnavailable
 from ai_ledger.policies.words.places import places_of, with_texts
+from ai_ledger.policies.words.rows import Draft
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord, new_id, utc_now
 from ai_ledger.testing import Provider, memory_ledger
@@ -667,6 +669,221 @@ def test_edits_of_another_process_apply_after_a_while(words: Words) -> None:
         asyncio.run(asyncio.wait_for(until(rules), 60))
     assert quick.find("敏感词") == ()
     assert quick.incidents() == {}
+
+
+def held_load(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """The next reading of a list ends only when the second event is set; the first: it has read."""
+    has_read, may_end = threading.Event(), threading.Event()
+    load = WordList.load
+
+    def slow(rows: WordList) -> Any:
+        read = load(rows)
+        if not has_read.is_set():
+            has_read.set()
+            assert may_end.wait(60)
+        return read
+
+    monkeypatch.setattr(WordList, "load", slow)
+    return has_read, may_end
+
+
+def test_a_reading_that_began_before_an_edit_does_not_undo_it(
+    words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What the background brings late is older than what is there, and not used.
+    """
+    own = Words(words.rows.url, poll_s=3_600)
+    has_read, may_end = held_load(monkeypatch)
+    behind = threading.Thread(target=own._refresh)
+    own._lock.acquire()
+    behind.start()
+    assert has_read.wait(60)
+    rule = words.rows.add("敏感词")
+    own.reload()
+    assert own.find("敏感词").rules() == (rule.id,)
+    may_end.set()
+    behind.join(60)
+
+    assert own.find("敏感词").rules() == (rule.id,)
+    assert own.generation == 1
+
+
+def test_an_edit_during_the_first_reading_applies(
+    words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The list that was read first is known to be too old.
+    """
+    has_read, may_end = held_load(monkeypatch)
+    words._refresh_soon()
+    assert has_read.wait(60)
+    rule = words.rows.add("敏感词")
+    may_end.set()
+
+    assert words.find("敏感词").rules() == (rule.id,)
+
+
+def test_a_restored_backup_is_used(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Its number is lower than that of the list in use, and it is the newer one.
+    """
+    words.rows.add("敏感词")
+    words.reload()
+    monkeypatch.setattr(WordList, "load", lambda _: (0, WordSettings(), []))
+    words.reload()
+
+    assert (words.generation, words.find("敏感词")) == (0, ())
+
+
+def test_a_review_waits_for_nothing(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A finalizer may bring it in the middle of anything in this thread: with each lock held.
+    """
+    policy = Words(words.rows.url, answers=True, poll_s=0.001)
+    rule = words.rows.add("敏感词", action="warn")
+    policy.reload()
+    words.rows.add("另一个词", action="warn")
+    mine = threading.get_ident()
+    load, generation = WordList.load, WordList.generation
+
+    def elsewhere(ask: Any) -> Any:
+        def asked(rows: WordList) -> Any:
+            assert threading.get_ident() != mine, "the database was asked in this thread"
+            return ask(rows)
+
+        return asked
+
+    monkeypatch.setattr(WordList, "load", elsewhere(load))
+    monkeypatch.setattr(WordList, "generation", elsewhere(generation))
+    with policy._lock, policy._counting, policy._reloading:
+        marks = policy.review(call(), "敏感词")
+    assert marks == {"ai_ledger.words_in_answer": str(rule.id)}
+
+    never = Words("postgresql://nobody@127.0.0.1:1/none", answers=True)
+    with never._lock, pytest.raises(WordsUnavailable):
+        never.review(call(), "敏感词")
+
+
+def test_a_review_asks_for_the_list_in_the_background(words: Words) -> None:
+    """
+    The edit that it has not seen is there some time after.
+    """
+    policy = Words(words.rows.url, answers=True, poll_s=0.001)
+    policy.reload()
+    rule = words.rows.add("敏感词", action="warn")
+
+    async def until_marked() -> dict[str, str]:
+        while not (marks := policy.review(call(), "敏感词")):
+            await asyncio.sleep(0.01)
+        return marks
+
+    marks = asyncio.run(asyncio.wait_for(until_marked(), 60))
+    assert marks == {"ai_ledger.words_in_answer": str(rule.id)}
+
+
+def test_the_loop_reads_no_database(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Neither after an edit, nor when another one comes while the list is read in a thread.
+    """
+    words.rows.add("敏感词")
+    words.reload()
+    words.edited(words.rows.url)
+    load = WordList.load
+    threads: list[int] = []
+
+    def edited_meanwhile(rows: WordList) -> Any:
+        threads.append(threading.get_ident())
+        read = load(rows)
+        words.edited(rows.url)
+        return read
+
+    monkeypatch.setattr(WordList, "load", edited_meanwhile)
+
+    async def main() -> None:
+        with pytest.raises(ContentBlocked):
+            await words.acheck(call(), {"input": "敏感词"})
+        assert threads
+        assert threading.get_ident() not in threads
+
+    asyncio.run(main())
+
+
+def test_a_database_that_is_away_is_not_asked_by_each_call(
+    words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    After an edit that cannot be read, calls go on with what is there for a while.
+    """
+    own = Words(words.rows.url, poll_s=3_600)
+    own.reload()
+    asked: list[WordList] = []
+
+    def away(rows: WordList) -> Any:
+        asked.append(rows)
+        raise SinkUnavailable("gone")
+
+    monkeypatch.setattr(WordList, "load", away)
+    own.edited(own.rows.url)
+    for _ in range(3):
+        assert own.find("x") == ()
+    assert len(asked) == 1
+
+
+def test_edits_that_change_nothing_tell_nobody(
+    words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The number stays, and no process reads the list anew.
+    """
+    rule = words.rows.add("敏感词", action="warn")
+    told: list[str] = []
+    monkeypatch.setattr("ai_ledger.policies.words.store.on_change", [told.append])
+
+    assert words.rows.edit(rule.id, action="warn") == rule
+    assert words.rows.set_fuzzy(True) == WordSettings()
+    assert words.rows.put([Draft(word="敏感词", action="warn")]) == ["unchanged"]
+    assert words.rows.put([Draft(word="另一个词")], rehearse=True) == ["added"]
+    assert (words.rows.generation(), told) == (1, [])
+    assert len(words.rows.history(rule.id)) == 1
+
+
+@pytest.mark.parametrize("by", ["", " ", 5])
+def test_whoever_edits_has_a_name(words: Words, by: Any) -> None:
+    """
+    Or leaves it out; nothing is written for anybody else.
+    """
+    rule = words.rows.add("敏感词", by=None)
+    edits: list[Any] = [
+        lambda: words.rows.add("x", by=by),
+        lambda: words.rows.edit(rule.id, by=by, active=False),
+        lambda: words.rows.remove(rule.id, by=by),
+        lambda: words.rows.set_fuzzy(False, by=by),
+        lambda: words.rows.put([Draft(word="x")], by=by),
+    ]
+    for edit in edits:
+        with pytest.raises(InvalidValue) as raised:
+            edit()
+        assert raised.value.field == "by"
+    assert words.rows.list() == [rule]
+    assert words.rows.generation() == 1
+
+
+def test_numbers_that_no_database_holds(sql_url: str) -> None:
+    """
+    Are told by name on every database, before it is asked.
+    """
+    rows = WordList(sql_url)
+    for limit in (0, -1, 10**30, True, "5"):
+        with pytest.raises(InvalidValue, match="limit"):
+            rows.list(limit=cast("Any", limit))
+    for after in (-1, 2**70, "5"):
+        with pytest.raises(InvalidValue, match="after"):
+            rows.list(after=cast("Any", after))
+    for id in (2**70, -(2**70), 2**63 - 1, 0, True, "1"):
+        for ask in (rows.get, rows.remove, rows.edit):
+            with pytest.raises(NotFound):
+                ask(cast("Any", id))
 
 
 def test_without_words_nothing_is_looked_through(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
 
 from ai_ledger.errors import ConfigurationError
-from ai_ledger.policies.words import WordList, Words
+from ai_ledger.policies.words import Word, WordList, Words
 from ai_ledger.policies.words.files import MAX_LINES, export_words, import_words
 
 CHINESE = (
     "序号,敏感词,替换词,是否启用,匹配方式,备注\n1,内部代号,某项目,是,模糊,\n2,竞品,,停用,,问法务\n"
 )
+
+UTF_16 = "the file is UTF-16: give --encoding utf-16"
 
 
 def csv_file(folder: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -70,7 +73,7 @@ def test_all_or_nothing_unless_the_good_are_kept(tmp_path: Path) -> None:
     assert "line 2" in (report.refused[2].reason or "")
     assert (report.written, rows.list()) == (False, [])
     assert import_words(rows, path, dry_run=True, keep_good=True).written is False
-    assert rows.generation() <= 2
+    assert rows.generation() == 0
     assert import_words(rows, path, keep_good=True).written is True
     assert [each.word for each in rows.list()] == ["好词"]
     literal = import_words(rows, csv_file(tmp_path, "word\n.*敏感\n"), literal=True)
@@ -92,7 +95,9 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     ("data", "encoding", "hint"),
     [
         pytest.param(CHINESE.encode("gb18030"), "utf-8", "gb18030", id="GB taken for UTF-8"),
-        pytest.param(CHINESE.encode("utf-16"), "utf-8", "not utf-8", id="UTF-16 taken for UTF-8"),
+        pytest.param(CHINESE.encode("utf-16"), "utf-8", UTF_16, id="UTF-16 taken for UTF-8"),
+        pytest.param(CHINESE.encode("utf-16-le"), "utf-8", UTF_16, id="UTF-16 without a mark"),
+        pytest.param("word\n".encode("utf-16"), "gbk", UTF_16, id="UTF-16 and GBK"),
         pytest.param(CHINESE.encode("utf-8"), "latin-9", "expected one of", id="unknown"),
         pytest.param(b"a,b\n1,2\n", "utf-8", "敏感词", id="no column of words"),
         pytest.param(b"", "utf-8", "敏感词", id="empty"),
@@ -219,3 +224,54 @@ def test_an_import_of_many_is_one_edit(tmp_path: Path) -> None:
     assert report.counts() == {"added": 20_000}
     assert words.rows.generation() == 1
     assert len(words.find("词语编号19999号")) == 1
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    No number goes up, no process reads the list anew, and nobody who writes is waited for.
+    """
+    rows = WordList(f"sqlite:///{tmp_path}/w.db")
+    rows.add("竞品")
+    path = csv_file(tmp_path, CHINESE)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("something was written")
+
+    monkeypatch.setattr(type(rows.database), "writing", refuse)
+    monkeypatch.setattr("ai_ledger.policies.words.store.on_change", [refuse])
+    report = import_words(rows, path, dry_run=True)
+
+    assert outcomes(report) == [(2, "added"), (3, "updated")]
+    assert (report.written, rows.generation()) == (False, 1)
+
+
+def test_an_import_that_changes_nothing_tells_nobody(tmp_path: Path) -> None:
+    """
+    The second time the number stays as it was.
+    """
+    rows = WordList(f"sqlite:///{tmp_path}/w.db")
+    path = csv_file(tmp_path, CHINESE)
+    import_words(rows, path)
+    import_words(rows, path)
+
+    assert rows.generation() == 1
+
+
+def test_an_export_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    """
+    What was there before stays when the words cannot be read to their end.
+    """
+    rows = WordList(f"sqlite:///{tmp_path}/w.db")
+    rows.add("敏感词")
+    path = tmp_path / "out.csv"
+    export_words(rows.list(), path)
+    before = path.read_bytes()
+
+    def broken() -> Iterator[Word]:
+        yield from rows.list()
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        export_words(broken(), path)
+    assert path.read_bytes() == before
+    assert sorted(each.name for each in tmp_path.glob("*out.csv*")) == ["out.csv"]

@@ -289,15 +289,20 @@ def edit_word(
 def _switch(name: str, active: bool, verb: str) -> Callable[..., None]:
     @words_command.command(name, short_help=f"Switch words {'on' if active else 'off'}.")
     @click.argument("ids", type=int, nargs=-1, required=True, metavar="ID...")
+    @_version_option
     @_by_option
     @url_option
     @json_option
-    def switch(ids: tuple[int, ...], by: str | None, url: str, as_json: bool) -> None:
+    def switch(
+        ids: tuple[int, ...], version: int | None, by: str | None, url: str, as_json: bool
+    ) -> None:
+        if version is not None and len(ids) > 1:
+            raise click.UsageError("--version: name one word with it, as each has its own")
         words = _list_of(url)
         for each in ids:
             words.get(each)
         for each in ids:
-            _done(verb, words.edit(each, by=by, active=active), as_json=as_json)
+            _done(verb, words.edit(each, version=version, by=by, active=active), as_json=as_json)
 
     switch.help = (
         f"Switch words {'on' if active else 'off'}.\n\n\b\nExample:\n  ai-ledger words {name} 12 15"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import zipfile
@@ -16,6 +17,7 @@ import msgspec
 from ai_ledger.errors import ConfigurationError, InvalidValue, MissingExtra
 from ai_ledger.policies.words.rows import DRAFT_FIELDS, Draft, Word, checked
 from ai_ledger.policies.words.store import WordList
+from ai_ledger.stats.export import write_private
 
 MAX_LINES: Final = 100_000
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
@@ -156,9 +158,7 @@ def import_words(
         lines.append(Line(number=number, word=draft.word, outcome="unchanged"))
     refused = len(drafts) < len(lines)
     keep = not dry_run and (keep_good or not refused) and bool(drafts)
-    for at, outcome in zip(
-        places, words.put(drafts, by=by, unless=lambda _: not keep), strict=True
-    ):
+    for at, outcome in zip(places, words.put(drafts, by=by, rehearse=not keep), strict=True):
         lines[at] = msgspec.structs.replace(lines[at], outcome=outcome)
     written = keep and any(line.outcome in ("added", "updated") for line in lines)
     return ImportReport(lines=tuple(lines), written=written, ignored=ignored)
@@ -169,15 +169,20 @@ def export_words(words: Iterable[Word], file: Path | str) -> int:
     Write *words* into a CSV file that `import_words` reads; how many there were.
 
     Cells that a spreadsheet would calculate get an apostrophe in front.
+
+    Raises:
+        InvalidValue: *file* is a symbolic link, or no regular file.
+        OSError: The file cannot be written; one that was there before stays as it was.
     """
     count = 0
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(DRAFT_FIELDS)
+    for word in words:
+        count += 1
+        writer.writerow([_cell(getattr(word, name)) for name in DRAFT_FIELDS])
     # With a byte order mark, without which spreadsheets take Chinese for something else.
-    with Path(file).open("w", encoding="utf-8-sig", newline="") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(DRAFT_FIELDS)
-        for word in words:
-            count += 1
-            writer.writerow([_cell(getattr(word, name)) for name in DRAFT_FIELDS])
+    write_private(Path(file), text.getvalue().encode("utf-8-sig"))
     return count
 
 
@@ -201,6 +206,8 @@ def _csv(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
     if encoding not in ENCODINGS:
         raise ConfigurationError(f"encoding={encoding!r}: expected one of {', '.join(ENCODINGS)}")
     data = path.read_bytes()
+    if encoding != "utf-16" and _is_utf16(data):
+        raise ConfigurationError(f"{path.name}: the file is UTF-16: give --encoding utf-16")
     try:
         # A byte order mark is no part of the first column's name.
         text = data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
@@ -221,6 +228,14 @@ def _csv(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
             yield number, [_plain_cell(cell) for cell in cells]
     except csv.Error as error:
         raise ConfigurationError(f"{path.name}: line {number + 1} is no CSV: {error}") from None
+
+
+def _is_utf16(data: bytes) -> bool:
+    # What spreadsheets save as "Unicode text" begins with the mark; without one, an
+    # end of line has two bytes.
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return True
+    return len(data) % 2 == 0 and "\n".encode("utf-16-le") in data
 
 
 def _where(data: bytes, error: UnicodeError) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -31,15 +32,15 @@ from ai_ledger.policies.words.places import Place, in_json, places_of, with_text
 from ai_ledger.policies.words.rows import Word
 from ai_ledger.policies.words.store import WordList, on_change
 from ai_ledger.policies.words.stream import WordStream
-from ai_ledger.policy import Revision
+from ai_ledger.policy import MARK_PREFIX, Revision
 
 if TYPE_CHECKING:
     from ai_ledger.ledger import Ledger
     from ai_ledger.records import CallRecord
 
-MARK: Final = "ai_ledger.words"
-REPLACED_MARK: Final = "ai_ledger.words_replaced"
-ANSWER_MARK: Final = "ai_ledger.words_in_answer"
+MARK: Final = f"{MARK_PREFIX}words"
+REPLACED_MARK: Final = f"{MARK_PREFIX}words_replaced"
+ANSWER_MARK: Final = f"{MARK_PREFIX}words_in_answer"
 POLL_S: Final = 2.0
 FIRST_WAIT_S: Final = 10.0
 
@@ -47,6 +48,8 @@ FIRST_WAIT_S: Final = 10.0
 class _Lists(msgspec.Struct, frozen=True):
     """What was loaded: one matcher for all, and one of each organisation that has words."""
 
+    began: int
+    """When its reading began, by the count of `Words._now`."""
     generation: int
     everybody: Matcher
     of: Mapping[str, Matcher]
@@ -102,15 +105,20 @@ class Words:
         self._incidents = Incidents()
         self._ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
         self._lists: _Lists | None = None
+        # Counts readings and edits, so that either knows which came first.
+        self._now = 0
+        self._edit = 0
         self._start_anew()
         _living.add(self)
 
     def _start_anew(self) -> None:
+        # None of them is waited for by `review`, which a finalizer may call at any time.
         self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._reloading = threading.RLock()
         self._loaded = threading.Event()
-        self._refreshing = False
         self._polled = float("-inf")
-        self._stale = False
+        self._failed = float("-inf")
 
     @property
     def rows(self) -> WordList:
@@ -141,10 +149,29 @@ class Words:
             ContentBlocked: One of them blocks.
             WordsUnavailable: No list could be loaded, or the filter failed.
         """
+        return self._checked(call, request, self._matchers)
+
+    async def acheck(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
+        """`check` for coroutines: nobody waits while the list is loaded."""
+        if request and (self._lists is None or self._stale):
+            await asyncio.to_thread(self._await_list)
+        # Not `check`: by now there may be another edit, and the loop reads no database.
+        return self._checked(call, request, self._matchers_at_hand)
+
+    def _await_list(self) -> None:
+        with suppress(WordsUnavailable):  # the check says so
+            self._matchers(None)
+
+    def _checked(
+        self,
+        call: CallRecord,
+        request: Mapping[str, Any] | None,
+        matchers_for: Callable[[str | None], list[Matcher]],
+    ) -> Revision | None:
         if not request:
             return None
         try:
-            matchers = self._matchers(call.org_id)
+            matchers = matchers_for(call.org_id)
             return _revised(request, matchers) if matchers else None
         except WordsUnavailable as problem:
             if self.on_unavailable == "allow":
@@ -156,21 +183,17 @@ class Words:
         except Exception as problem:  # noqa: BLE001 - whatever it is, the gate has a rule for it
             return self._unavailable(problem)
 
-    async def acheck(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
-        """`check` for coroutines: nobody waits while the list is loaded."""
-        if self._lists is None or self._stale:
-            await asyncio.to_thread(self._await_list)
-        return self.check(call, request)
-
-    def _await_list(self) -> None:
-        with suppress(WordsUnavailable):  # check says so
-            self._matchers(None)
-
     def review(self, record: CallRecord, answer: str | None) -> dict[str, str] | None:
-        """Mark *record* with the words in its *answer*."""
+        """
+        Mark *record* with the words in its *answer*, by the list that is there.
+
+        Raises:
+            WordsUnavailable: There is none yet.
+        """
         if not self.answers or not answer:
             return None
-        found = findings_in(self._matchers(record.org_id), answer)
+        # A finalizer may have ended the call, in the middle of anything: nothing is waited for.
+        found = findings_in(self._matchers_at_hand(record.org_id), answer)
         return {ANSWER_MARK: mark_of(found.rules())} if found else None
 
     def settle(self, record: CallRecord) -> None:
@@ -232,67 +255,96 @@ class Words:
             SinkUnavailable: The database is away; the list of before stays in use.
             SchemaError: Its tables are not those of this version.
         """
-        # Before it is read, so that an edit made meanwhile is seen afterwards.
-        self._stale = False
         self._polled = time.monotonic()
-        self._lists = self._read()
+        self._keep(self._read())
+
+    @property
+    def _stale(self) -> bool:
+        """Whether this process has edited the list since the one in use was read."""
+        lists = self._lists
+        return lists is not None and lists.began < self._edit
+
+    def _keep(self, lists: _Lists) -> None:
+        """Use *lists*, unless the reading of those in use began later."""
+        with self._counting:
+            # Not by generation, which goes back when a backup is restored.
+            if self._lists is None or self._lists.began < lists.began:
+                self._lists = lists
         self._loaded.set()
 
     def _read(self) -> _Lists:
+        with self._counting:
+            began = self._now = self._now + 1
         generation, settings, words = self.rows.load()
         shared: list[Word] = []
         own: dict[str, list[Word]] = {}
         for word in words:
             (shared if word.org_id is None else own.setdefault(word.org_id, [])).append(word)
         return _Lists(
+            began,
             generation,
             Matcher(shared, fuzzy=settings.fuzzy),
             {org: Matcher(each, fuzzy=settings.fuzzy) for org, each in own.items()},
         )
 
     def _matchers(self, org_id: str | None) -> list[Matcher]:
+        """Those that apply, of a list with all edits of this process; waits for it."""
+        if self._lists is None:
+            self._refresh_if_due()
+            self._loaded.wait(FIRST_WAIT_S)
         if self._stale:
-            # This process has edited it, and expects to see that.
+            self._reload_after_edit()
+        return self._matchers_at_hand(org_id)
+
+    def _matchers_at_hand(self, org_id: str | None) -> list[Matcher]:
+        """Those that apply, of the list that is there: waits for nothing, reads nothing."""
+        self._refresh_if_due()
+        lists = self._lists
+        if lists is None:
+            raise WordsUnavailable(
+                "the list of words could not be loaded: see the log, and whether the "
+                "database is there; Words(on_unavailable='allow') lets calls pass meanwhile"
+            )
+        return lists.for_org(org_id)
+
+    def _reload_after_edit(self) -> None:
+        with self._reloading:
+            # Another thread may have been quicker; and a database that is away is not
+            # asked by every call.
+            if not self._stale or time.monotonic() - self._failed < self._poll_s:
+                return
             try:
                 self.reload()
             except Exception as problem:  # noqa: BLE001 - the list of before stays in use
+                self._failed = time.monotonic()
                 self._note("the list of words could not be read again", problem)
-        lists = self._lists
+
+    def _refresh_if_due(self) -> None:
         if time.monotonic() - self._polled >= self._poll_s:
             self._refresh_soon()
-        if lists is None:
-            self._loaded.wait(FIRST_WAIT_S)
-            lists = self._lists
-            if lists is None:
-                raise WordsUnavailable(
-                    "the list of words could not be loaded: see the log, and whether the "
-                    "database is there; Words(on_unavailable='allow') lets calls pass meanwhile"
-                )
-        return lists.for_org(org_id)
 
     def _refresh_soon(self) -> None:
         """Ask in the background whether the list has changed, unless that is being done."""
-        with self._lock:
-            if self._refreshing:
-                return
-            self._refreshing = True
-            self._polled = time.monotonic()
+        # Python before 3.12 would wait for ever for a thread that is begun at its end.
+        if sys.is_finalizing() or not self._lock.acquire(blocking=False):
+            return
+        self._polled = time.monotonic()
         thread = threading.Thread(target=self._refresh, name="ai-ledger-words", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # the interpreter ends and starts no thread any more
-            self._refreshing = False
+            self._lock.release()
             self._loaded.set()
 
     def _refresh(self) -> None:
         try:
             lists = self._lists
-            if lists is None or self.rows.generation() != lists.generation:
-                self._lists = self._read()
+            if lists is None or self._stale or self.rows.generation() != lists.generation:
+                self._keep(self._read())
         except Exception as problem:  # noqa: BLE001 - the list of before stays in use
             self._note("the list of words could not be read", problem)
         finally:
-            self._refreshing = False
+            self._lock.release()
             self._loaded.set()
 
     def _unavailable(self, problem: Exception) -> None:
@@ -312,7 +364,9 @@ class Words:
     def edited(self, url: str) -> None:
         """This process has edited the list at *url*."""
         if self._rows is not None and self._rows.url == url:
-            self._stale = True
+            with self._counting:
+                self._edit = self._now = self._now + 1
+            self._failed = float("-inf")
 
     def after_fork_in_child(self) -> None:
         """Keep the list, and leave the parent's thread and locks alone."""

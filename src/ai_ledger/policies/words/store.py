@@ -13,6 +13,7 @@ from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
 from ai_ledger.policies.words.rows import DRAFT_FIELDS, Draft, Word, checked
 from ai_ledger.records import utc_now
 from ai_ledger.sinks.sql.shared import database_url_of, shared_database
+from ai_ledger.validation import checked_limit
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row
@@ -24,9 +25,18 @@ T = TypeVar("T")
 
 MAX_WORDS: Final = 200_000
 _BATCH: Final = 1_000
+_MAX_ID: Final = 2**63 - 1
 
 on_change: Final[list[Callable[[str], None]]] = []
 """Called with the database's URL after each edit that this process makes."""
+
+
+class _Unchanged(Exception):
+    """Undoes an edit that changes nothing."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        super().__init__()
 
 
 class WordSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,12 +106,17 @@ class WordList:
             contains: Only those that have this text in them; SQLite takes a for A there.
             active: Only active ones, or only the others.
             after: Only ids above this.
-            limit: At most so many.
+            limit: At most so many, up to `MAX_WORDS`; left out, all.
+
+        Raises:
+            InvalidValue: *limit* or *after* is no whole number that can be.
         """
         import sqlalchemy as sa
 
         from ai_ledger.database.tables.words import words
 
+        if type(after) is not int or not 0 <= after <= _MAX_ID:
+            raise InvalidValue("after", after, "the id of a word, or 0")
         statement = sa.select(words).where(words.c.id > after).order_by(words.c.id)
         if not everybody:
             statement = statement.where(words.c.org_id == _stored_org(org_id))
@@ -110,7 +125,7 @@ class WordList:
         if active is not None:
             statement = statement.where(words.c.active == active)
         if limit is not None:
-            statement = statement.limit(limit)
+            statement = statement.limit(checked_limit(limit, MAX_WORDS))
         with self.database.reading() as connection:
             return [_word(row) for row in connection.execute(statement)]
 
@@ -162,7 +177,8 @@ class WordList:
             AlreadyThere: The organisation, or the global list, has this word.
         """
         draft = checked({"word": word, **fields}, literal=literal)
-        return self._edited(lambda connection: _add(connection, draft, _by(by)))
+        who = _by(by)
+        return self._edited(lambda connection: _add(connection, draft, who))
 
     def edit(
         self,
@@ -189,6 +205,7 @@ class WordList:
             AlreadyThere: It would be a word that is there already.
             EditConflict: Somebody has changed it meanwhile.
         """
+        who = _by(by)
 
         def work(connection: Connection) -> Word:
             before = _seen(connection, id, version)
@@ -197,7 +214,10 @@ class WordList:
                 said["replacement"] = None
             # A word that was taken literally when it was added still is.
             draft = checked(said, literal=literal or "word" not in fields)
-            return _change(connection, before, draft, _by(by))
+            after = _change(connection, before, draft, who)
+            if after is before:
+                raise _Unchanged(before)
+            return after
 
         return self._edited(work)
 
@@ -220,6 +240,8 @@ class WordList:
         from ai_ledger.database.changes import note_change
         from ai_ledger.database.tables.words import words
 
+        who = _by(by)
+
         def work(connection: Connection) -> Word:
             before = _seen(connection, id, version)
             gone = connection.execute(
@@ -227,7 +249,7 @@ class WordList:
             )
             if not gone.rowcount:
                 raise EditConflict(f"word {id} has been changed meanwhile: read it again")
-            note_change(connection, "word", str(id), before=_plain(before), after=None, by=_by(by))
+            note_change(connection, "word", str(id), before=_plain(before), after=None, by=who)
             return before
 
         return self._edited(work)
@@ -248,13 +270,16 @@ class WordList:
 
         if not isinstance(cast("object", fuzzy), bool):
             raise InvalidValue("fuzzy", fuzzy, "True or False")
+        who = _by(by)
 
         def work(connection: Connection) -> WordSettings:
             before = _settings(connection)[1]
             if version is not None and before.version != version:
                 raise EditConflict("the settings have been changed meanwhile: read them again")
+            if before.fuzzy == fuzzy:
+                raise _Unchanged(before)
             after = WordSettings(
-                fuzzy=fuzzy, updated_at=utc_now(), updated_by=_by(by), version=before.version + 1
+                fuzzy=fuzzy, updated_at=utc_now(), updated_by=who, version=before.version + 1
             )
             connection.execute(
                 sa.update(table).where(table.c.id == 1).values(**msgspec.structs.asdict(after))
@@ -265,7 +290,7 @@ class WordList:
                 "fuzzy",
                 before={"fuzzy": before.fuzzy},
                 after={"fuzzy": fuzzy},
-                by=_by(by),
+                by=who,
             )
             return after
 
@@ -276,7 +301,7 @@ class WordList:
         drafts: Sequence[Draft],
         *,
         by: str | None = None,
-        unless: Callable[[list[str]], bool] = lambda _: False,
+        rehearse: bool = False,
     ) -> list[str]:
         """
         Add or update many words in one transaction, for imports.
@@ -284,12 +309,16 @@ class WordList:
         Args:
             drafts: Each word of each organisation once.
             by: As for `add`.
-            unless: Shown what would become of each; true for: nothing is written.
+            rehearse: Only say what would become of each.
 
         Returns:
             ``added``, ``updated`` or ``unchanged`` for each.
         """
-        return self._edited(lambda connection: _put(connection, drafts, _by(by), unless))
+        who = _by(by)
+        if rehearse:
+            with self.database.reading() as connection:
+                return _compared(connection, drafts)[0]
+        return self._edited(lambda connection: _put(connection, drafts, who))
 
     def _edited(self, work: Callable[[Connection], T]) -> T:
         def whole(connection: Connection) -> T:
@@ -297,17 +326,19 @@ class WordList:
             _raise_generation(connection)
             return work(connection)
 
-        done = self.database.writing(whole)
+        try:
+            done = self.database.writing(whole)
+        except _Unchanged as unchanged:
+            return unchanged.result
         for told in list(on_change):
             told(self.url)
         return done
 
 
-def _by(by: str | None) -> str | None:
-    from ai_ledger.database.changes import whoever
+def _by(by: object) -> str | None:
+    from ai_ledger.database.changes import editor
 
-    by = by or whoever()
-    return None if by is None else label(by)
+    return editor(by)
 
 
 def _stored_org(org_id: str | None) -> str:
@@ -329,7 +360,10 @@ def _get(connection: Connection, id: int) -> Word:
 
     from ai_ledger.database.tables.words import words
 
-    row = connection.execute(sa.select(words).where(words.c.id == id)).one_or_none()
+    # No column holds others, and not every database says so.
+    can_be = type(id) is int and 0 < id <= _MAX_ID
+    found = connection.execute(sa.select(words).where(words.c.id == id)) if can_be else None
+    row = None if found is None else found.one_or_none()
     if row is None:
         raise NotFound(f"there is no word {id}")
     return _word(row)
@@ -466,12 +500,10 @@ def _refuse_twin(connection: Connection, draft: Draft, own: int | None) -> None:
         raise AlreadyThere(f"{whose} has this word already: it is word {twin}")
 
 
-def _put(
-    connection: Connection,
-    drafts: Sequence[Draft],
-    by: str | None,
-    unless: Callable[[list[str]], bool],
-) -> list[str]:
+def _compared(
+    connection: Connection, drafts: Sequence[Draft]
+) -> tuple[list[str], dict[tuple[str | None, str], Word]]:
+    """What becomes of each draft, and the words that there are."""
     import sqlalchemy as sa
 
     from ai_ledger.database.tables.words import words
@@ -481,11 +513,8 @@ def _put(
         rows = connection.execute(sa.select(words).where(words.c.org_id.in_(orgs)))
         known.update(((word.org_id, word.word), word) for word in map(_word, rows))
     results: list[str] = []
-    new: list[Draft] = []
     for draft in drafts:
         before = known.get((draft.org_id, draft.word))
-        if before is None:
-            new.append(draft)
         results.append(
             "added"
             if before is None
@@ -493,11 +522,19 @@ def _put(
             if _plain(before) == _plain(draft)
             else "updated"
         )
-    if unless(results):
-        return results
+    return results, known
+
+
+def _put(connection: Connection, drafts: Sequence[Draft], by: str | None) -> list[str]:
+    results, known = _compared(connection, drafts)
+    if all(result == "unchanged" for result in results):
+        raise _Unchanged(results)
+    new: list[Draft] = []
     for draft, result in zip(drafts, results, strict=True):
         if result == "updated":
             _change(connection, known[draft.org_id, draft.word], draft, by)
+        elif result == "added":
+            new.append(draft)
     _add_many(connection, new, by)
     return results
 
