@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -744,22 +745,32 @@ def test_a_review_waits_for_nothing(words: Words, monkeypatch: pytest.MonkeyPatc
     rule = words.rows.add("敏感词", action="warn")
     policy.reload()
     words.rows.add("另一个词", action="warn")
-    mine = threading.get_ident()
     load, generation = WordList.load, WordList.generation
+    marks: list[Any] = []
+    ending = threading.Thread(target=lambda: marks.append(policy.review(call(), "敏感词")))
 
     def elsewhere(ask: Any) -> Any:
         def asked(rows: WordList) -> Any:
-            assert threading.get_ident() != mine, "the database was asked in this thread"
+            assert threading.current_thread() is not ending, "the database was asked"
             return ask(rows)
 
         return asked
 
     monkeypatch.setattr(WordList, "load", elsewhere(load))
     monkeypatch.setattr(WordList, "generation", elsewhere(generation))
-    with policy._lock, policy._counting, policy._reloading:
-        marks = policy.review(call(), "敏感词")
-    assert marks == {"ai_ledger.words_in_answer": str(rule.id)}
+    locks = [value for value in vars(policy).values() if hasattr(value, "acquire")]
+    with ExitStack() as held:
+        for lock in locks:
+            held.enter_context(lock)
+        ending.start()
+        ending.join(60)
+        assert marks == [{"ai_ledger.words_in_answer": str(rule.id)}]
 
+
+def test_a_review_without_a_list_waits_for_none() -> None:
+    """
+    It says that there is none, while one is being loaded.
+    """
     never = Words("postgresql://nobody@127.0.0.1:1/none", answers=True)
     with never._lock, pytest.raises(WordsUnavailable):
         never.review(call(), "敏感词")

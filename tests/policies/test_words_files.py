@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
+from msgspec.structs import replace
 
 from ai_ledger.errors import ConfigurationError
 from ai_ledger.policies.words import Word, WordList, Words
@@ -268,7 +269,8 @@ def test_an_export_is_whole_or_not_at_all(tmp_path: Path) -> None:
     before = path.read_bytes()
 
     def broken() -> Iterator[Word]:
-        yield from rows.list()
+        for word in rows.list():
+            yield replace(word, note="another")
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
