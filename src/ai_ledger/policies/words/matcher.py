@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ahocorasick_rs import AhoCorasick
 
 WINDOW: Final = 8_192
-_PIECE: Final = 512
+_PIECE: Final = 128
 MAX_HITS: Final = 10_000
 """Beyond so many in one request, only words that block are still looked for."""
 MAX_REFUSED: Final = 20_000
@@ -192,9 +192,15 @@ class _RunningView:
         counts = self._counts
         if not counts:
             # How many letters there are before each piece of the source.
+            source = self._source
+            separators = [each for each in SEPARATORS if each in source]
             counts.append(0)
-            for start in range(0, len(self._source), _PIECE):
-                counts.append(counts[-1] + len(letters(self._source[start : start + _PIECE])))
+            for start in range(0, len(source), _PIECE):
+                end = min(start + _PIECE, len(source))
+                kept = end - start
+                for each in separators:
+                    kept -= source.count(each, start, end)
+                counts.append(counts[-1] + kept)
         piece = bisect_right(counts, at) - 1
         known = self._places.get(piece)
         if known is None:
