@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -207,3 +209,42 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     for name in ("missing.toml", "bytes.toml", "deep.toml"):
         with pytest.raises(ConfigurationError, match=name):
             catalog.import_toml(tmp_path / name)
+
+
+def test_an_export_that_fails_leaves_the_old_file(
+    catalog: Catalog, tmp_path: Path, monkeypatch
+) -> None:
+    """
+    A file is replaced whole, and keeps its permissions; else it stays, and nothing is beside it.
+    """
+    filled(catalog)
+    path = tmp_path / "catalog.toml"
+    path.write_text("the old one")
+    path.chmod(0o640)
+
+    def full(source: Any, target: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(OSError, match="No space"):
+            catalog.export_toml(path)
+    assert path.read_text() == "the old one"
+    assert list(tmp_path.glob(".catalog*")) == []
+    text = catalog.export_toml(path)
+    assert path.read_text(encoding="utf-8") == text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_an_export_through_a_link(catalog: Catalog, tmp_path: Path) -> None:
+    """
+    A link stays one, and what it points to is replaced.
+    """
+    filled(catalog)
+    link, file = tmp_path / "link.toml", tmp_path / "file.toml"
+    link.symlink_to(file)
+
+    text = catalog.export_toml(link)
+
+    assert link.is_symlink()
+    assert file.read_text(encoding="utf-8") == text

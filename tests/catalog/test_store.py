@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 
 import pytest
+import sqlalchemy as sa
 
 from ai_ledger import Ledger
 from ai_ledger.catalog import Catalog, ModelEntry, ProviderEntry
+from ai_ledger.database.engine import database_url
+from ai_ledger.database.tables.catalog import models as models_table
 from ai_ledger.errors import (
     AlreadyThere,
     ConfigurationError,
@@ -280,6 +285,119 @@ def test_the_same_name_at_the_same_time(catalog: Catalog, sql_url: str) -> None:
 
     assert sorted(outcomes) == ["added", *["refused"] * 5]
     assert len(catalog.history("provider", "p")) == 1
+
+
+def at_once(*works: Callable[[], object]) -> list[BaseException]:
+    """Do all of *works* in threads of their own that start together; what they raised."""
+    raised: list[BaseException] = []
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], object]) -> None:
+        start.wait(60)
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+    return raised
+
+
+def test_several_defaults_at_the_same_time(catalog: Catalog, sql_url: str) -> None:
+    """
+    Of many providers that become the default at once, one stays it.
+    """
+    names = [f"p{number}" for number in range(6)]
+    for name in names:
+        catalog.add_provider(name)
+    for turn in range(4):
+
+        def promote(name: str, turn: int = turn) -> None:
+            mine = Catalog(sql_url)
+            if turn % 2:
+                mine.add_provider(f"{name}-{turn}", default=True)
+            else:
+                mine.edit_provider(name, version=mine.provider(name).version, default=True)
+
+        raised = at_once(*(partial(promote, name) for name in names))
+
+        # Another one's promotion takes the default away, and counts as an edit.
+        assert all(isinstance(each, EditConflict) for each in raised), raised
+        assert len([each for each in catalog.providers() if each.default]) == 1
+
+
+def test_names_alike_at_the_same_time(catalog: Catalog, sql_url: str) -> None:
+    """
+    Of many who add a name in other capitals each, one does; the others are told.
+    """
+    catalog.add_provider("p")
+    for turn in range(4):
+        names = [f"qwen{turn}", f"Qwen{turn}", f"QWEN{turn}", f"qWEN{turn}", f"qweN{turn}"]
+
+        raised = at_once(
+            *(partial(Catalog(sql_url).add_model, name, provider="p") for name in names)
+        )
+
+        assert [type(each) for each in raised] == [AlreadyThere] * 4
+    assert len(catalog.models()) == 4
+
+
+def test_the_table_refuses_names_alike(catalog: Catalog, sql_url: str) -> None:
+    """
+    Nor can anything else that writes to the table give two models names that differ in capitals.
+    """
+    catalog.add_provider("p")
+    model = catalog.add_model("Qwen", provider="p")
+    row = {**model.to_dict(), "name": "qwen", "name_key": "qwen", "updated_at": model.updated_at}
+    row |= dict.fromkeys(("parameters", "prices"), "{}")
+
+    engine = sa.create_engine(database_url(sql_url))
+    with pytest.raises(sa.exc.IntegrityError), engine.begin() as direct:
+        direct.execute(sa.insert(models_table).values(row))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["provider", "model"])
+@pytest.mark.parametrize("verb", ["enable", "disable", "remove"])
+def test_switches_at_a_version(catalog: Catalog, kind: str, verb: str) -> None:
+    """
+    Whoever switches what has changed since they looked is told, and nothing is switched.
+    """
+    catalog.add_provider("p")
+    catalog.add_model("m", provider="p")
+    name = kind[0]
+    seen = getattr(catalog, f"edit_{kind}")(name, version=1, display_name="other")
+    switch = getattr(catalog, f"{verb}_{kind}")
+
+    with pytest.raises(EditConflict, match="version 2, not 1"):
+        switch(name, version=1)
+    assert getattr(catalog, kind)(name) == seen
+    switch(name, version=2)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1_001, True, "5"])
+def test_limits_of_histories(catalog: Catalog, limit: object) -> None:
+    """
+    A history of less than one edit is refused by all databases alike.
+    """
+    catalog.add_provider("p")
+    with pytest.raises(InvalidValue, match="limit"):
+        catalog.history("provider", "p", limit=limit)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("by", ["", "  ", 7])
+def test_nobody_edits(catalog: Catalog, by: object) -> None:
+    """
+    An edit of somebody without a name is refused, and nothing is written.
+    """
+    with pytest.raises(InvalidValue, match="by="):
+        catalog.add_provider("p", by=by)  # pyright: ignore[reportArgumentType]
+    assert catalog.providers() == []
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,15 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 from ai_ledger.alerts.alert import Alert, Delivery, FailedCall, MarkState, State
 from ai_ledger.alerts.channel import Channel, channels_of
 from ai_ledger.alerts.rule import Rule, default_rules, owned
 from ai_ledger.bounds import label
-from ai_ledger.errors import AlreadyThere, InvalidValue
+from ai_ledger.errors import AlreadyThere, InvalidValue, SinkError
 from ai_ledger.ledger import Ledger, living_ledgers
 from ai_ledger.loading import loading
 from ai_ledger.records import utc_now
@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from ai_ledger.alerts.marks import Marks
     from ai_ledger.alerts.outbox import Outbox
     from ai_ledger.alerts.register import Register
-    from ai_ledger.alerts.rulebook import Rulebook
+    from ai_ledger.alerts.rulebook import Rulebook, Unread
+    from ai_ledger.database.changes import Change
     from ai_ledger.database.engine import Database
 
 log: Final = logging.getLogger("ai_ledger.alerts")
 
+HistoryKind: TypeAlias = Literal["rule", "alert", "call"]
+HISTORY_KINDS: Final[tuple[HistoryKind, ...]] = get_args(HistoryKind)
 SHORTEST_S: Final = 1.0
 _STOP_S: Final = 5.0
 
@@ -78,6 +81,8 @@ class Alerts:
         self.channels: Final = channels_of(channels)
         self._clock: Final = clock
         self._parts: _Parts | None = None
+        # The rules whose failure was logged, until they can be looked at again.
+        self._failing: Final[set[int | None]] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -104,6 +109,9 @@ class Alerts:
         """
         Look at all rules once, raise what is new, end what is over, and tell the channels.
 
+        A rule that cannot be looked at holds up no other one: it is logged, the rest is
+        done and told, and then the first error is raised.
+
         Args:
             now: Aware; what was later is not looked at. The clock's time, if left out.
 
@@ -113,24 +121,52 @@ class Alerts:
         Raises:
             InvalidValue: *now* has no time zone.
             SinkError: The store is away.
+            Exception: What one of the rules came to grief over; the alerts that the
+                others raised are in the store, and were told.
         """
+        raised, problems = self._look(now)
+        if problems:
+            raise problems[0]
+        return raised
+
+    def _look(self, now: datetime | None = None) -> tuple[list[Alert], list[Exception]]:
+        """One look: what it raised, and what went wrong with single rules."""
         now = self._clock() if now is None else now
         if not isinstance(now, datetime) or now.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidValue("now", now, "a datetime with a time zone")
         parts = self._opened()
+        wanted: Sequence[Rule | Unread]
         if self._given is None:
-            wanted = parts.rulebook.rules(self._scope, enabled=True)
+            wanted = parts.rulebook.enabled(self._scope)
         else:
             stored = parts.rulebook.put(self._given, "program")
             wanted = [rule for rule in stored if rule.enabled]
         sight = parts.sight(now, self._ledgers())
         raised: list[Alert] = []
-        for rule in wanted:
-            raised += parts.register.take(rule, sight.findings(rule), now)
-        parts.register.end_orphans(now)
-        if self.channels:
-            parts.outbox.deliver(self.channels, scope=self._scope)
-        return raised
+        problems: list[Exception] = []
+        for each in wanted:
+            try:
+                rule = each if isinstance(each, Rule) else each.read()
+                raised += parts.register.take(rule, sight.findings(rule), now)
+                self._failing.discard(each.id)
+            except Exception as error:  # noqa: BLE001  # the boundary around each rule
+                problems.append(error)
+                self._note_failure(each, error)
+                if isinstance(error, SinkError):
+                    # Not one time-out after the other when it is the store that is away.
+                    parts.rulebook.reach()
+        try:
+            parts.register.end_orphans(now)
+        finally:
+            if self.channels:
+                parts.outbox.deliver(self.channels, scope=self._scope)
+        return raised, problems
+
+    def _note_failure(self, rule: Rule | Unread, error: Exception) -> None:
+        if rule.id not in self._failing:
+            self._failing.add(rule.id)
+            said = scrub(f"{type(error).__name__}: {error}")[:300]
+            log.warning("rule %r cannot be looked at; the others are: %s", rule.name, said)
 
     def start(self, every_s: float = 60.0) -> None:
         """
@@ -152,12 +188,26 @@ class Alerts:
                 return
             self._stopping = threading.Event()
             self._thread = threading.Thread(
-                target=_watch,
-                args=(self, self._stopping, every_s),
+                target=self._watch,
+                args=(self._stopping, every_s),
                 name="ai-ledger-alerts",
                 daemon=True,
             )
             self._thread.start()
+
+    def _watch(self, stopping: threading.Event, every_s: float) -> None:
+        """The thread: a look, a pause, until it is stopped."""
+        failing = False
+        while not stopping.is_set():
+            try:
+                self._look()  # which says itself what is wrong with single rules
+                failing = False
+            except Exception as error:  # noqa: BLE001  # the boundary of the thread
+                if not failing:
+                    said = scrub(f"{type(error).__name__}: {error}")[:300]
+                    log.warning("alerts could not be looked at, and are again in a while: %s", said)
+                failing = True
+            stopping.wait(every_s)
 
     def stop(self) -> None:
         """Look no more; waits up to five seconds for a look in progress."""
@@ -233,7 +283,7 @@ class Alerts:
 
         Args:
             alert_id: Which.
-            by: Who.
+            by: Who; the user of this process, if left out. So wherever people edit.
             note: What they say about it; the old note stays without.
             version: Of the alert that they saw.
 
@@ -301,7 +351,7 @@ class Alerts:
 
         Args:
             rule: Its id or name.
-            by: Who.
+            by: Who; the user of this process, if left out.
             version: Of the rule that they saw.
             changes: Fields of `Rule`.
 
@@ -369,6 +419,32 @@ class Alerts:
             call_ids, "ignored", self._scope, by=_editor(by), note=note
         )
 
+    # History
+
+    def history(self, kind: HistoryKind, key: int | str, *, limit: int = 100) -> list[Change]:
+        """
+        Who changed a rule, an alert or the mark of a call, when, and from what to what.
+
+        Newest first. A rule that was removed keeps its history.
+
+        Args:
+            kind: ``rule``, ``alert`` or ``call``.
+            key: The id or name of a rule, the number of an alert, the id of a call.
+            limit: How many edits, 1 to 1,000.
+
+        Raises:
+            NotFound: There never was one, or it is another organisation's.
+            InvalidValue: There is no such *kind*, or *limit* cannot be.
+        """
+        parts = self._opened()
+        if kind == "rule":
+            return parts.rulebook.history(key, self._scope, limit=limit)
+        if kind == "alert":
+            return parts.register.history(key, self._scope, limit=limit)
+        if kind == "call":
+            return parts.marks.history(key, self._scope, limit=limit)
+        raise InvalidValue("kind", kind, f"one of {', '.join(HISTORY_KINDS)}")
+
     # Erasing
 
     def forget(self, *, by: str | None = None, **who: Any) -> int:
@@ -382,7 +458,7 @@ class Alerts:
         are put back by the program that gives them.
 
         Args:
-            by: Who does this.
+            by: Who does this; the user of this process, if left out.
             who: Fields that a rule may be looked at for each of: ``user_id="u-42"``; or
                 ``**{"tags.plan": "gold"}``.
 
@@ -420,9 +496,10 @@ class Alerts:
 
 
 def _editor(by: str | None) -> str | None:
-    if by is not None and not isinstance(by, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidValue("by", by, "a name")
-    return by
+    # Imported late: it loads the database.
+    from ai_ledger.database.changes import editor
+
+    return editor(by)
 
 
 class _Parts:
@@ -446,21 +523,6 @@ class _Parts:
         self.sight: Callable[[datetime, list[Ledger]], Sight] = lambda now, ledgers: Sight(
             store, database, ledgers, now
         )
-
-
-def _watch(alerts: Alerts, stopping: threading.Event, every_s: float) -> None:
-    """The thread: a look, a pause, until it is stopped."""
-    failing = False
-    while not stopping.is_set():
-        try:
-            alerts.evaluate()
-            failing = False
-        except Exception as error:  # noqa: BLE001  # the boundary of the thread
-            if not failing:
-                said = scrub(f"{type(error).__name__}: {error}")[:300]
-                log.warning("alerts could not be looked at, and are again in a while: %s", said)
-            failing = True
-        stopping.wait(every_s)
 
 
 _living: weakref.WeakSet[Alerts] = weakref.WeakSet()

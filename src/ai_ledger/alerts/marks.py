@@ -14,7 +14,7 @@ from ai_ledger.alerts.calls import calls_of
 from ai_ledger.alerts.register import note_of
 from ai_ledger.alerts.rulebook import insert_new
 from ai_ledger.bounds import label
-from ai_ledger.database.changes import note_change
+from ai_ledger.database.changes import Change, changes_of, note_change
 from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import marks
 from ai_ledger.database.tables.calls import records
@@ -22,6 +22,7 @@ from ai_ledger.errors import InvalidValue, NotFound
 from ai_ledger.query import AnyOf, Query
 from ai_ledger.sinks.sql.conditions import conditions
 from ai_ledger.sinks.sql.reader import Reader
+from ai_ledger.validation import checked_limit
 
 FAILURES: Final = ("failed", "timeout", "circuit_open")
 MAX_FAILURES: Final = 1_000
@@ -55,8 +56,7 @@ class Marks:
         """Failed calls of the last days, newest first."""
         if type(days) is not int or not 1 <= days <= MAX_DAYS:
             raise InvalidValue("days", days, f"a whole number from 1 to {MAX_DAYS:,}")
-        if type(limit) is not int or not 1 <= limit <= MAX_FAILURES:
-            raise InvalidValue("limit", limit, f"a whole number from 1 to {MAX_FAILURES:,}")
+        limit = checked_limit(limit, MAX_FAILURES)
         if state is not None and state not in MARK_STATES:
             raise InvalidValue("state", state, f"one of {', '.join(MARK_STATES)}")
         query = Query.build(
@@ -159,6 +159,20 @@ class Marks:
             return len(ids)
 
         return self._database.writing(work)
+
+    def history(self, call_id: int | str, scope: str | None, *, limit: int) -> list[Change]:
+        """Who has marked a call, newest first; also when the call is no longer kept."""
+        key = label(_id(call_id))
+        with self._database.reading() as connection:
+            if scope is not None:
+                query = Query.build(scope=scope, where={"id": AnyOf((key,))})
+                statement = sa.select(records.c.id).where(*conditions(query, self._database.kind))
+                if connection.execute(statement).first() is None:
+                    raise NotFound(f"no call has the id {key!r}")
+            found = changes_of(connection, "call_mark", key, limit=limit)
+        if not found:
+            raise NotFound(f"nobody has marked a call {key!r}")
+        return found
 
 
 def _id(value: object) -> str:

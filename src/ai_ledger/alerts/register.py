@@ -14,10 +14,11 @@ from ai_ledger.alerts.alert import STATES, UNRESOLVED, Alert, CallsBehind, Findi
 from ai_ledger.alerts.rule import Rule
 from ai_ledger.alerts.rulebook import insert_new
 from ai_ledger.bounds import key_of, label, storable, value_of_key
-from ai_ledger.database.changes import note_change
+from ai_ledger.database.changes import Change, changes_of, note_change
 from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import alerts, rules
 from ai_ledger.errors import EditConflict, InvalidValue, NotFound
+from ai_ledger.validation import checked_limit
 
 MAX_ALERTS: Final = 1_000
 MAX_NOTE_CHARS: Final = 4_000
@@ -176,8 +177,7 @@ class Register:
         limit: int = 100,
     ) -> list[Alert]:
         """Alerts, newest first."""
-        if type(limit) is not int or not 1 <= limit <= MAX_ALERTS:
-            raise InvalidValue("limit", limit, f"a whole number from 1 to {MAX_ALERTS:,}")
+        limit = checked_limit(limit, MAX_ALERTS)
         for state in states:
             if state not in STATES:
                 raise InvalidValue("states", state, f"some of {', '.join(STATES)}")
@@ -196,6 +196,12 @@ class Register:
         """One alert."""
         with self._database.reading() as connection:
             return alert_of(_found(connection, alert_id, scope, lock=False))
+
+    def history(self, alert_id: int | str, scope: str | None, *, limit: int) -> list[Change]:
+        """What people did with an alert, newest first."""
+        with self._database.reading() as connection:
+            row = _found(connection, alert_id, scope, lock=False)
+            return changes_of(connection, "alert", str(row.id), limit=limit)
 
     def change(
         self,
@@ -346,7 +352,9 @@ def _within(scope: str | None) -> list[sa.ColumnElement[bool]]:
     return [] if scope is None else [alerts.c.org_id == label(scope)]
 
 
-def _found(connection: Connection, alert_id: int, scope: str | None, *, lock: bool) -> Row[Any]:
+def _found(
+    connection: Connection, alert_id: int | str, scope: str | None, *, lock: bool
+) -> Row[Any]:
     if type(alert_id) is not int or not 0 < alert_id < 2**63:
         raise InvalidValue("alert", alert_id, "the number of an alert")
     statement = sa.select(alerts).where(alerts.c.id == alert_id, *_within(scope))

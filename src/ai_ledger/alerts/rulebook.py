@@ -12,9 +12,11 @@ from sqlalchemy.engine import Connection, Row
 
 from ai_ledger.alerts.rule import Rule
 from ai_ledger.bounds import key_of, label, value_of_key
-from ai_ledger.database.changes import note_change
+from ai_ledger.database.changes import MAX_CHANGES, Change, changes_of, note_change
 from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import rules
+from ai_ledger.database.tables.budgets import budgets
+from ai_ledger.database.tables.changes import changes
 from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
 
 # What an edit may change; a rule of another kind is another rule.
@@ -37,13 +39,42 @@ class Rulebook:
         self._database = database
         self._clock = clock
 
-    def rules(self, scope: str | None, *, enabled: bool | None = None) -> list[Rule]:
+    def rules(self, scope: str | None) -> list[Rule]:
         """The rules of an organisation, or of all, by name."""
         statement = sa.select(rules).where(*_within(scope)).order_by(rules.c.name, rules.c.id)
-        if enabled is not None:
-            statement = statement.where(rules.c.enabled.is_(enabled))
         with self._database.reading() as connection:
             return [rule_of(row) for row in connection.execute(statement)]
+
+    def enabled(self, scope: str | None) -> list[Unread]:
+        """Those that are looked at, by name; each is to be read for itself."""
+        statement = (
+            sa.select(rules)
+            .where(*_within(scope), rules.c.enabled.is_(True))
+            .order_by(rules.c.name, rules.c.id)
+        )
+        with self._database.reading() as connection:
+            return [Unread(row) for row in connection.execute(statement)]
+
+    def reach(self) -> None:
+        """
+        Ask the store something simple.
+
+        Raises:
+            SinkError: It is away.
+        """
+        with self._database.reading() as connection:
+            connection.execute(sa.select(sa.literal(1)))
+
+    def history(self, rule: int | str, scope: str | None, *, limit: int) -> list[Change]:
+        """The edits of a rule, newest first, also after it was removed."""
+        with self._database.reading() as connection:
+            try:
+                rule_id = _found(connection, rule, scope).id
+            except NotFound:
+                rule_id = _removed(connection, rule, scope)
+                if rule_id is None:
+                    raise
+            return changes_of(connection, "alert_rule", str(rule_id), limit=limit)
 
     def rule(self, rule: int | str, scope: str | None) -> Rule:
         """One rule, by its id or name."""
@@ -56,10 +87,15 @@ class Rulebook:
 
         Raises:
             AlreadyThere: The organisation has a rule of this name.
-            InvalidValue: Something in it cannot be.
+            InvalidValue: Something in it cannot be, or there is no budget of its name.
         """
         checked = rule.checked()
-        return self._database.writing(lambda connection: self._added(connection, checked, by))
+
+        def work(connection: Connection) -> Rule:
+            _require_budget(connection, checked.budget)
+            return self._added(connection, checked, by)
+
+        return self._database.writing(work)
 
     def _added(self, connection: Connection, rule: Rule, by: str | None) -> Rule:
         _refuse_twice(connection, rule.name, rule.org_id, None)
@@ -111,6 +147,8 @@ class Rulebook:
             _at_version(known, version)
             # A threshold and a window that were left out are left as they are.
             new = msgspec.structs.replace(known, **changes).checked()
+            if new.budget != known.budget:
+                _require_budget(connection, new.budget)
             if new.name != known.name:
                 _refuse_twice(connection, new.name, new.org_id, known.id)
             if new.says_the_same(known) and new.name == known.name:
@@ -189,6 +227,38 @@ class Rulebook:
             connection, "alert_rule", str(known.id),
             before=_shown(known), after=_shown(new), by=by, at=now,
         )  # fmt: skip
+
+
+class Unread:
+    """A row of a rule, which may be one that this version cannot read."""
+
+    def __init__(self, row: Row[Any]) -> None:
+        self._row = row
+        self.id: int = row.id
+        self.name: str = row.name
+
+    def read(self) -> Rule:
+        """The rule."""
+        return rule_of(self._row)
+
+
+def _removed(connection: Connection, rule: int | str, scope: str | None) -> int | None:
+    """The id of a rule that was removed; of several of one name the last."""
+    statement = (
+        sa.select(changes.c.key, changes.c.before)
+        .where(changes.c.kind == "alert_rule", changes.c.after.is_(None))
+        .order_by(changes.c.id.desc())
+        .limit(MAX_CHANGES)
+    )
+    if isinstance(rule, int):
+        statement = statement.where(changes.c.key == str(rule))
+    for row in connection.execute(statement):
+        before = msgspec.json.decode(row.before or "{}")
+        if scope is not None and before.get("org_id") != label(scope):
+            continue
+        if isinstance(rule, int) or before.get("name") == label(rule):
+            return int(row.key)
+    return None
 
 
 def insert_new(connection: Connection, table: sa.Table, values: dict[str, Any]) -> bool:
@@ -282,6 +352,23 @@ def _found(
     if row is None:
         raise NotFound(f"there is no rule {rule!r}")
     return rule_of(row)
+
+
+def _require_budget(connection: Connection, name: str | None) -> None:
+    """
+    Refuse a rule that would never find anything.
+
+    Raises:
+        InvalidValue: There is no budget *name*.
+    """
+    if name is None:
+        return
+    known = list(connection.execute(sa.select(budgets.c.name).order_by(budgets.c.name)).scalars())
+    if name not in known:
+        listed = ", ".join(known[:20]) or "none yet"
+        raise InvalidValue(
+            "budget", name, f"a budget of this ledger, known from its first call on ({listed})"
+        )
 
 
 def _at_version(rule: Rule, version: int | None) -> None:

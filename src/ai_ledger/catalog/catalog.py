@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from ai_ledger.catalog.checks import checked_model, checked_provider
 from ai_ledger.catalog.entries import KINDS, Kind, ModelEntry, ProviderEntry
-from ai_ledger.catalog.files import EntryChange, ImportReport, read_catalog, written
+from ai_ledger.catalog.files import EntryChange, ImportReport, read_catalog, write_whole, written
 from ai_ledger.catalog.guard import Guard, statuses_changed
 from ai_ledger.catalog.trial import PURPOSE, Listener, TestResult, result_of, try_out
 from ai_ledger.defaults import default_ledger, given_ledger
@@ -119,7 +119,10 @@ class Catalog:
         Args:
             kind: ``provider`` or ``model``.
             name: Which.
-            limit: How many edits, at most 1,000.
+            limit: How many edits, 1 to 1,000.
+
+        Raises:
+            InvalidValue: There is no such *kind*, or *limit* cannot be.
         """
         from ai_ledger.database.changes import changes_of
 
@@ -198,29 +201,53 @@ class Catalog:
         """
         return cast("ModelEntry", self._edit("model", name, changes, version, by))
 
-    def enable_provider(self, name: str, *, by: str | None = None) -> ProviderEntry:
-        """Let calls to this provider's models through, also after it was removed."""
-        return cast("ProviderEntry", self._switch("provider", name, "enabled", by))
+    def enable_provider(
+        self, name: str, *, by: str | None = None, version: int | None = None
+    ) -> ProviderEntry:
+        """
+        Let calls to this provider's models through, also after it was removed.
 
-    def disable_provider(self, name: str, *, by: str | None = None) -> ProviderEntry:
+        Args:
+            name: Which.
+            by: Who says so; the user of this process, if left out.
+            version: That of the entry which the editor saw; any, if left out. So for
+                the other switches.
+
+        Raises:
+            NotFound: There is none.
+            EditConflict: Somebody else has changed it since.
+        """
+        return cast("ProviderEntry", self._switch("provider", name, "enabled", by, version))
+
+    def disable_provider(
+        self, name: str, *, by: str | None = None, version: int | None = None
+    ) -> ProviderEntry:
         """Refuse calls to this provider and its models from now on."""
-        return cast("ProviderEntry", self._switch("provider", name, "disabled", by))
+        return cast("ProviderEntry", self._switch("provider", name, "disabled", by, version))
 
-    def remove_provider(self, name: str, *, by: str | None = None) -> ProviderEntry:
+    def remove_provider(
+        self, name: str, *, by: str | None = None, version: int | None = None
+    ) -> ProviderEntry:
         """Mark a provider as deleted: it is no longer listed, and calls to it are refused."""
-        return cast("ProviderEntry", self._switch("provider", name, "deleted", by))
+        return cast("ProviderEntry", self._switch("provider", name, "deleted", by, version))
 
-    def enable_model(self, name: str, *, by: str | None = None) -> ModelEntry:
+    def enable_model(
+        self, name: str, *, by: str | None = None, version: int | None = None
+    ) -> ModelEntry:
         """Let calls to this model through, also after it was removed."""
-        return cast("ModelEntry", self._switch("model", name, "enabled", by))
+        return cast("ModelEntry", self._switch("model", name, "enabled", by, version))
 
-    def disable_model(self, name: str, *, by: str | None = None) -> ModelEntry:
+    def disable_model(
+        self, name: str, *, by: str | None = None, version: int | None = None
+    ) -> ModelEntry:
         """Refuse calls to this model from now on. Its prices stay."""
-        return cast("ModelEntry", self._switch("model", name, "disabled", by))
+        return cast("ModelEntry", self._switch("model", name, "disabled", by, version))
 
-    def remove_model(self, name: str, *, by: str | None = None) -> ModelEntry:
+    def remove_model(
+        self, name: str, *, by: str | None = None, version: int | None = None
+    ) -> ModelEntry:
         """Mark a model as deleted: no longer listed, calls refused, its prices out of use."""
-        return cast("ModelEntry", self._switch("model", name, "deleted", by))
+        return cast("ModelEntry", self._switch("model", name, "deleted", by, version))
 
     # Files
 
@@ -240,8 +267,10 @@ class Catalog:
             InvalidValue: An entry is wrong; names it and the field. `PriceError`,
                 `AlreadyThere`: as for `add_model`.
         """
+        from ai_ledger.database.changes import editor
+
         entries = read_catalog(path)
-        who = _whoever(by)
+        who = editor(by)
 
         class Rehearsed(Exception):
             """Undoes what was only tried."""
@@ -273,7 +302,7 @@ class Catalog:
             entries += self.models()
         text = written(entries)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_whole(Path(path), text)
         return text
 
     # Calling
@@ -399,33 +428,43 @@ class Catalog:
             return found(connection, kind, name)
 
     def _write(self, work: Callable[[Connection], T]) -> T:
-        result = self._database().writing(work)
+        from ai_ledger.catalog.rows import take_turn
+
+        def in_turn(connection: Connection) -> T:
+            take_turn(connection)
+            return work(connection)
+
+        result = self._database().writing(in_turn)
         statuses_changed()
         prices_changed()
         return result
 
     def _add(self, entry: ProviderEntry | ModelEntry, by: str | None) -> Any:
         from ai_ledger.catalog.rows import add
+        from ai_ledger.database.changes import editor
 
-        who = _whoever(by)
+        who = editor(by)
         return self._write(lambda connection: add(connection, entry, who))
 
     def _edit(
         self, kind: Kind, name: str, changes: Mapping[str, Any], version: int | None, by: str | None
     ) -> Any:
         from ai_ledger.catalog.rows import edit
+        from ai_ledger.database.changes import editor
 
         if version is not None and type(version) is not int:
             raise InvalidValue("version", version, "the version of the entry that was seen")
-        who = _whoever(by)
+        who = editor(by)
         return self._write(
             lambda connection: edit(connection, kind, name, changes, version=version, by=who)
         )
 
-    def _switch(self, kind: Kind, name: str, status: str, by: str | None) -> Any:
+    def _switch(
+        self, kind: Kind, name: str, status: str, by: str | None, version: int | None
+    ) -> Any:
         # What was removed is the default no longer.
         given_up = {"default": False} if kind == "provider" and status == "deleted" else {}
-        return self._edit(kind, name, {"status": status, **given_up}, None, by)
+        return self._edit(kind, name, {"status": status, **given_up}, version, by)
 
     def _client(
         self,
@@ -449,14 +488,6 @@ class Catalog:
             policies=(*policies, self),
             context=context,
         )
-
-
-def _whoever(by: str | None) -> str | None:
-    from ai_ledger.database.changes import whoever
-
-    if by is not None and not isinstance(by, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidValue("by", by, "a name")
-    return by or whoever()
 
 
 def _import(

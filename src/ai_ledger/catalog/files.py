@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import secrets
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -122,6 +125,33 @@ def written(entries: Iterable[ProviderEntry | ModelEntry]) -> str:
             lines += [f"{name} = {_price_value(name, each)}" for name, each in price.items()]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """
+    Put *text* at *path*, whole or not at all; a file that was there keeps its permissions.
+
+    Raises:
+        OSError: It cannot be written; what was there is there still.
+    """
+    path = Path(os.path.realpath(path))
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):
+        path.write_text(text, encoding="utf-8")  # a terminal or a pipe
+        return
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
+    try:
+        with open(temporary, "x", encoding="utf-8") as file:
+            file.write(text)
+        if mode is not None:
+            temporary.chmod(stat.S_IMODE(mode))
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _price_value(name: str, value: Any) -> str:

@@ -15,7 +15,7 @@ from ai_ledger.catalog.checks import checked_model, checked_provider
 from ai_ledger.catalog.entries import Kind, ModelEntry, ProviderEntry
 from ai_ledger.database.changes import note_change
 from ai_ledger.database.engine import Again
-from ai_ledger.database.tables.catalog import models, providers
+from ai_ledger.database.tables.catalog import edits, models, providers
 from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
 from ai_ledger.records import utc_now
 
@@ -64,6 +64,25 @@ def read_all(connection: Connection, kind: Kind, *, deleted: bool) -> list[Entry
     if not deleted:
         statement = statement.where(table.c.status != "deleted")
     return [_entry(kind, row) for row in connection.execute(statement).mappings()]
+
+
+def take_turn(connection: Connection) -> None:
+    """
+    Wait until no other edit is in progress, in this process or another one.
+
+    First of all in each transaction: what an edit has read, such as who is the
+    default, holds until it is written.
+    """
+    counted = connection.execute(
+        sa.update(edits).where(edits.c.id == 1).values(number=edits.c.number + 1)
+    )
+    if counted.rowcount:
+        return
+    try:
+        connection.execute(sa.insert(edits).values(id=1, number=1))
+    except exc.IntegrityError:
+        # Another one was the first ever; this transaction is spoilt.
+        raise Again from None
 
 
 def add(connection: Connection, entry: Entry, by: str | None) -> Entry:
@@ -143,14 +162,15 @@ def _plain(entry: Entry) -> dict[str, Any]:
 
 def _insert(connection: Connection, kind: Kind, entry: Entry) -> None:
     table = _TABLES[kind]
-    for name in connection.execute(sa.select(table.c.name)).scalars():
-        # Calls are compared without regard to capitals.
-        if str(name).lower() == entry.name.lower():
-            raise AlreadyThere(f"there is a {kind} {name!r} already")
+    # Calls are compared without regard to capitals.
+    alike = sa.select(table.c.name).where(table.c.name_key == _name_key(entry))
+    name = connection.execute(alike).scalar()
+    if name is not None:
+        raise AlreadyThere(f"there is a {kind} {str(name)!r} already")
     try:
         connection.execute(sa.insert(table).values(_values(entry)))
     except exc.IntegrityError as error:
-        # Another process was quicker, after we had looked.
+        # Another program, which does not take its turn.
         raise AlreadyThere(f"there is a {kind} {entry.name!r} already") from error
 
 
@@ -195,6 +215,10 @@ def _conflict(kind: Kind, before: Entry, version: int) -> EditConflict:
     )
 
 
+def _name_key(entry: Entry) -> str:
+    return label(entry.name.lower())
+
+
 def _values(entry: Entry) -> dict[str, Any]:
     plain = entry.to_dict()
     values = {
@@ -202,6 +226,7 @@ def _values(entry: Entry) -> dict[str, Any]:
         for name, value in plain.items()
     }
     values["updated_at"] = entry.updated_at
+    values["name_key"] = _name_key(entry)
     if "default" in values:
         values["is_default"] = values.pop("default")
     return values
@@ -212,6 +237,7 @@ def _entry(kind: Kind, row: Mapping[Any, Any]) -> Entry:
         # Some names are a text of SQLAlchemy's own, which msgspec does not take for one.
         str(name): msgspec.json.decode(value) if name in _JSON else value
         for name, value in row.items()
+        if name != "name_key"
     }
     if kind == "provider":
         values["default"] = values.pop("is_default")

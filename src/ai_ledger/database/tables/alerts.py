@@ -36,6 +36,8 @@ rules = Table(
     Column("updated_at", Moment, nullable=False),
     Column("updated_by", Label(MAX_LABEL)),
     UniqueConstraint("org_key", "name", name="uq_ai_alert_rules_name"),
+    # An id that comes again would have the alerts and the history of its predecessor.
+    sqlite_autoincrement=True,
 )
 
 alerts = Table(

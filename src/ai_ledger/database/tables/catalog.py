@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, Table
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, SmallInteger, Table
 
 from ai_ledger.database.columns import MAX_LABEL, Label, Moment, long_text, metadata
 
@@ -21,10 +21,16 @@ def _edited() -> tuple[Column[Any], ...]:
     )
 
 
+def _name_key() -> Column[Any]:
+    # The name in small letters, as calls are compared: no two differ in capitals alone.
+    return Column("name_key", Label(MAX_LABEL), nullable=False, unique=True)
+
+
 providers = Table(
     "ai_providers",
     metadata,
     Column("name", Label(MAX_LABEL), primary_key=True),
+    _name_key(),
     Column("display_name", Label(MAX_LABEL)),
     Column("description", long_text()),
     Column("site", long_text()),
@@ -41,6 +47,7 @@ models = Table(
     "ai_models",
     metadata,
     Column("name", Label(MAX_LABEL), primary_key=True),
+    _name_key(),
     Column("display_name", Label(MAX_LABEL)),
     # Not a foreign key: rows are never removed, only marked.
     Column("provider", Label(MAX_LABEL), nullable=False),
@@ -56,3 +63,11 @@ models = Table(
     *_edited(),
 )
 Index("ix_ai_models_provider", models.c.provider)
+
+# One row, at which edits wait for each other.
+edits = Table(
+    "ai_catalog_edits",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+)

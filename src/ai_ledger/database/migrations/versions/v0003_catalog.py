@@ -18,6 +18,7 @@ def upgrade() -> None:
     op.create_table(
         "ai_providers",
         sa.Column("name", Label(255), primary_key=True),
+        sa.Column("name_key", Label(255), nullable=False, unique=True),
         sa.Column("display_name", Label(255)),
         sa.Column("description", long_text()),
         sa.Column("site", long_text()),
@@ -33,6 +34,7 @@ def upgrade() -> None:
     op.create_table(
         "ai_models",
         sa.Column("name", Label(255), primary_key=True),
+        sa.Column("name_key", Label(255), nullable=False, unique=True),
         sa.Column("display_name", Label(255)),
         sa.Column("provider", Label(255), nullable=False),
         sa.Column("api_url", long_text()),
@@ -47,3 +49,8 @@ def upgrade() -> None:
         sa.Column("updated_by", Label(255)),
     )
     op.create_index("ix_ai_models_provider", "ai_models", ["provider"])
+    op.create_table(
+        "ai_catalog_edits",
+        sa.Column("id", sa.SmallInteger, primary_key=True, autoincrement=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
+    )

@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("updated_at", Moment, nullable=False),
         sa.Column("updated_by", Label(255)),
         sa.UniqueConstraint("org_key", "name", name="uq_ai_alert_rules_name"),
+        sqlite_autoincrement=True,
     )
     _alerts()
     op.create_table(
