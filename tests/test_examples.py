@@ -53,7 +53,7 @@ REPORTS = {
         "1,550 = 1,200 in + 350 out",
     ],
     "refusals": [
-        "BudgetExceeded by a budget: budget 'CNY per month for each user_id' for 'u-42':",
+        "BudgetExceeded by a budget: budget 'hard 0.01 CNY per month for each user_id'",
         "+00:00; nothing sent",
         "ModelNotAllowed by the catalogue: model 'qwen-long' is disabled in the catalogue; nothing",
         "ModelNotAllowed by a quota: organisation 'acme' may not use model 'qwen-max'",

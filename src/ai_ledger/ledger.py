@@ -380,7 +380,11 @@ class Ledger:
 
     def _stumbled(self, call: OpenCall, policy: Policy, problem: BaseException) -> None:
         """Raise a refusal, or what ended a coroutine that waited; pass over what is broken."""
-        if isinstance(problem, Exception) and not isinstance(problem, CallRefused):
+        if (
+            isinstance(problem, Exception)
+            and not isinstance(problem, CallRefused)
+            and not getattr(policy, "passes_on", False)
+        ):
             self.note(f"policy {type(policy).__name__} broke", problem)
             return
         self.end_call(call, status_of(problem), problem)

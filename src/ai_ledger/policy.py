@@ -48,6 +48,10 @@ class Policy(Protocol):
     ``review(record, answer) -> Mapping[str, str] | None``
         Shown the outcome and the answer's text before they are on the books, if it
         admitted the call; what it returns are marks, as in `Revision`.
+    ``passes_on = True``
+        What else than a refusal its ``check`` raises ends the call as well, such as
+        the exception of a signal handler that came while it waited. Without it a policy
+        that raises anything else is taken for broken, and the call is made.
     ``reads_only = True``
         A promise not to change the body it is shown. When all policies make it,
         no copy of the body is made for them.

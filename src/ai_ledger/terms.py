@@ -26,6 +26,9 @@ PERIODS: Final[tuple[Per, ...]] = get_args(Per)
 Mode: TypeAlias = Literal["hard", "soft"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 
+SHAPE: Final = ("unit", "per", "since", "until", "where", "each", "tz")
+"""What makes a budget's accounts what they are."""
+
 _MAX_RATE: Final = Decimal(10**9)
 _MAX_VALUES: Final = 10_000
 
@@ -134,6 +137,10 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def matches(self, record: CallRecord) -> bool:
         """Whether *record* is one of the calls that are counted, whenever it was made."""
         return all(_value(record, field) in values for field, values in self.where.items())
+
+    def counts_as(self, other: Terms) -> bool:
+        """Whether the accounts of *other* are those of these terms, whatever the limit is."""
+        return all(getattr(self, name) == getattr(other, name) for name in SHAPE)
 
     def scope_of(self, record: CallRecord) -> str:
         """Whose limit *record* counts for, as `key_of` writes it; empty for nobody's."""

@@ -98,7 +98,11 @@ def test_admitted_until_it_does_not_fit_and_then_nothing_is_sent(sql_url: str) -
         assert [each.status for each in records(ledger)][-1] == "blocked"
 
     error = refused.value
-    assert (error.budget, error.scope, error.unit) == ("tokens per day", None, "tokens")
+    assert (error.budget, error.scope, error.unit) == (
+        f"hard {WORST + 100} tokens per day",
+        None,
+        "tokens",
+    )
     assert error.limit == WORST + 100
     assert error.used + error.reserved + error.needed > error.limit
     assert error.resets_at is not None
@@ -762,10 +766,10 @@ def test_budgets_that_do_not_fit_their_ledger(tmp_path: Any) -> None:
     """
     with pytest.raises(ConfigurationError, match="no SQL store"):
         Ledger("memory:", policies=[Budget(tokens=1)])
-    with pytest.raises(ConfigurationError, match="several budgets are called 'tokens per day'"):
+    with pytest.raises(ConfigurationError, match="several budgets are called 'b'"):
         Ledger(
             f"sqlite:///{tmp_path}/a.db",
-            policies=[Budget(tokens=1, per="day"), Budget(tokens=2, per="day")],
+            policies=[Budget(tokens=1, name="b"), Budget(tokens=2, name="b")],
         )
     budget = Budget(tokens=1)
     with Ledger(f"sqlite:///{tmp_path}/a.db", policies=[budget]) as ledger:
@@ -781,7 +785,7 @@ def test_how_it_shows_itself() -> None:
     With its name, its limit and its period.
     """
     assert repr(Budget("50 CNY", each="user_id")) == (
-        "Budget('CNY per month for each user_id', 50 CNY per month, hard)"
+        "Budget('hard 50 CNY per month for each user_id', 50 CNY per month, hard)"
     )
     window = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC))
     assert repr(Budget(tokens=2_000_000, per=window, name="q1", mode="soft")) == (

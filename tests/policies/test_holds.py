@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from ai_ledger import Budget, Ledger
-from ai_ledger.errors import BudgetExceeded, BudgetUnavailable, SinkUnavailable
+from ai_ledger.errors import (
+    BudgetExceeded,
+    BudgetUnavailable,
+    ConfigurationError,
+    SinkUnavailable,
+)
 from ai_ledger.policies.budgets.accounts import Accounts
 from ai_ledger.policies.budgets.holds import Holds
 from ai_ledger.records import CallRecord, new_id, utc_now
@@ -111,6 +116,9 @@ def test_a_limit_that_was_lowered_holds_at_once(tmp_path: Any) -> None:
         high.bind(ledger)
         high.check(call(), None)
         assert [slab.free for slab in holds_of(high).slabs.values()] == [900]
+        with pytest.raises(ConfigurationError, match="several budgets in one store"):
+            low.bind(ledger)
+        holds_of(high)._bound.clear()  # as if the ledger that had it were gone
         low.bind(ledger)
 
         with pytest.raises(BudgetExceeded) as refused:
@@ -215,13 +223,15 @@ def test_who_waits_in_line_hears_the_same_refusal(
     lock, waiting = holds.slow, threading.Semaphore(0)
 
     class Slow:
-        def __enter__(self) -> None:
+        def acquire(self, **_: object) -> bool:
             if threading.current_thread() in line:
                 waiting.release()
-            lock.acquire()
+            return lock.acquire()
 
-        def __exit__(self, *_: object) -> None:
+        def release(self, *_: object) -> None:
             lock.release()
+
+        __enter__, __exit__ = acquire, release
 
     with lock:
         monkeypatch.setattr(holds, "slow", Slow())

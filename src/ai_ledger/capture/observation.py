@@ -202,20 +202,28 @@ class Observation:
         Ask the policies, then make ready what is to be sent: `options`, if not the caller's.
 
         Raises:
-            CallRefused: A policy refused the call. Nothing else is ever raised.
+            CallRefused: A policy refused the call. Nothing else is ever raised, but by
+                a policy that says it passes on what the program itself has raised.
         """
-        self.guard(self._ledger.admit, self.call)
+        try:
+            self._ledger.admit(self.call)
+        except Exception as problem:  # noqa: BLE001  # looked at there
+            self._look_at(problem)
         self.guard(self._make_ready, options, stream)
 
     async def aadmit(self, options: Any, *, stream: bool) -> None:
         """`admit` for coroutines."""
         try:
             await self._ledger.aadmit(self.call)
-        except CallRefused:
-            raise
         except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
-            self._ledger.note("a call could not be read in full", problem)
+            self._look_at(problem)
         self.guard(self._make_ready, options, stream)
+
+    def _look_at(self, problem: Exception) -> None:
+        # On the books already: a policy has ended the call with it.
+        if isinstance(problem, CallRefused) or self.call.ledgered is not None:
+            raise problem
+        self._ledger.note("a call could not be read in full", problem)
 
     def _make_ready(self, options: Any, stream: bool) -> None:
         revised = self.call.revised

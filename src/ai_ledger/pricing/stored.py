@@ -172,6 +172,11 @@ class StoredPrices:
     def __iter__(self) -> Iterator[Price]:
         return iter(self._current().prices)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether they were read; what is old is read again in the background."""
+        return bool(self._due)
+
     def expire(self) -> None:
         """What was read is no longer the present state."""
         self._edits += 1
@@ -294,6 +299,11 @@ class LedgerPrices(PriceTable):
                 if price is not None:
                     return price
         return self._table.price_of(record)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether they were read, so that asking for one does not wait for the database."""
+        return self._stored.is_known
 
     def refresh(self) -> None:
         """Read the catalogue's prices anew when they are next needed."""

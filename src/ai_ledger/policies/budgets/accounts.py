@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -74,7 +74,14 @@ class Accounts:
             lambda connection: registration.register(connection, terms, self._now(connection), by)
         )
 
-    def reserve(self, claims: Sequence[Claim], *, holder: str, ttl_s: float) -> Granted:
+    def reserve(
+        self,
+        claims: Sequence[Claim],
+        *,
+        holder: str,
+        ttl_s: float,
+        known: Collection[int] | None = None,
+    ) -> Granted:
         """
         Set all *claims* aside, or none.
 
@@ -90,6 +97,8 @@ class Accounts:
             claims: One for each account that a call counts for.
             holder: Who asks, the same for all claims of a process.
             ttl_s: Until when, unless renewed, the leases last.
+            known: The leases that the holder knows of. Others of its own, whose grant
+                it never heard of, come back when they have expired.
 
         Raises:
             Exhausted: A hard budget has not enough; what was returned came back.
@@ -105,7 +114,9 @@ class Accounts:
             for claim in claims:
                 if claim.budget_id not in terms:
                     raise NotInForce(claim)
-            return Reservation(connection, terms, now, holder=holder, ttl_s=ttl_s).make(claims)
+            return Reservation(
+                connection, terms, now, holder=holder, ttl_s=ttl_s, known=known
+            ).make(claims)
 
         result = self._database.writing(work)
         if isinstance(result, Granted):
@@ -180,6 +191,18 @@ class Accounts:
         return (
             _account(terms, row) if row is not None else _untouched(budget_id, terms, scope, period)
         )
+
+    def states(self, keys: Collection[AccountKey]) -> list[Account]:
+        """Those of these accounts on which anything has happened, with one question."""
+        ids = sorted({key[0] for key in keys})
+        wanted = sa.or_(*(sa.and_(*_here(key)) for key in sorted(keys)))
+        with self._database.reading() as connection:
+            terms = {
+                row.id: Terms.from_json(row.terms)
+                for row in connection.execute(sa.select(budgets).where(budgets.c.id.in_(ids)))
+            }
+            rows = connection.execute(sa.select(accounts).where(wanted)).all()
+        return [_account(terms[row.budget_id], row) for row in rows if row.budget_id in terms]
 
     def history(
         self, budget_id: int, scope: str | None = None, *, limit: int = 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
@@ -16,6 +17,7 @@ from ai_ledger.currencies import CURRENCIES
 from ai_ledger.errors import ConfigurationError, InvalidValue
 from ai_ledger.money import EXACT, to_nano
 from ai_ledger.options import check_choice, check_function, wrong_option
+from ai_ledger.policies.budgets.account import NotInForce
 from ai_ledger.policies.budgets.holds import holds_of
 from ai_ledger.policies.budgets.member import BudgetWarning, Member
 from ai_ledger.policies.budgets.panel import MARK, Panel
@@ -109,8 +111,10 @@ class Budget:
         warn_at: Shares of the limit at which there is a line in the log.
         on_warning: Called with a `BudgetWarning` then, once in each process. Must
             not take long.
-        name: Unique in a store; made of the other terms, if left out. A budget of
-            this name that is there already is changed to these terms.
+        name: Unique in a store. A budget of this name that is there already is
+            changed to these terms. Left out, it is made of limit, mode and the other
+            terms, so that with another limit it is another budget: the old one goes
+            on counting, and refuses nobody, until `ai-ledger budgets deactivate`.
         on_unavailable: What happens while the store cannot be asked, or a price is
             not known to it: ``refuse`` (with `BudgetUnavailable`), or ``allow``, in
             which case the calls are marked ``ai_ledger.budget: unchecked``. Left out,
@@ -131,6 +135,7 @@ class Budget:
     """
 
     reads_only = True
+    passes_on = True
 
     def __init__(
         self,
@@ -192,8 +197,8 @@ class Budget:
         Belong to *ledger*, together with the other budgets among its policies.
 
         Raises:
-            ConfigurationError: It has no SQL store, has another budget of the same
-                name, or this one belongs to the store of another ledger.
+            ConfigurationError: It has no SQL store, another budget has the same name
+                there, or this one belongs to the store of another ledger.
         """
         url = database_url_of(ledger)
         known = self._ledger() if self._ledger is not None else None
@@ -211,6 +216,8 @@ class Budget:
                 "of their own"
             )
         holds = holds_of(url)
+        for budget in together:
+            holds.bind(budget.terms, ledger)
         holds.warm_up()
         holds.lease_ttl = min(holds.lease_ttl, self._lease_ttl)
         for sink in ledger.sinks:
@@ -244,9 +251,8 @@ class Budget:
     def review(self, record: CallRecord, answer: str | None) -> Mapping[str, str] | None:
         """Give back what the call did not take; a mark if it took more than was set aside."""
         panel = self.panel
-        if panel is not None and panel.holds.end(record):
-            return {MARK: "overrun"}
-        return None
+        mark = None if panel is None else panel.holds.end(record)
+        return None if mark is None else {MARK: mark}
 
     def settle(self, record: CallRecord) -> None:
         """The same, for whoever does not ask for a review."""
@@ -352,11 +358,11 @@ class Budget:
         member = self.member
         if member.id is None:
             panel = self._bound()
-            with panel.holds.slow:
+            with panel.holds.slow, suppress(NotInForce):
                 panel.is_in_force(member)
         if member.id is None:
             stored = self._bound().holds.accounts.budget(self.name)
-            assert stored is not None  # it is switched off
+            assert stored is not None  # it is switched off, or of another shape
             return stored.id
         return member.id
 
@@ -584,8 +590,12 @@ def _rates(rates: object) -> dict[str, str]:
 
 
 def _name_of(terms: Terms) -> str:
-    """A name that says all that makes its accounts what they are, but not the limit."""
-    parts = [terms.unit, _shown_per(terms)]
+    """A name that says what it is, so that an unnamed budget never changes another one."""
+    if terms.unit == TOKENS:
+        amount = str(terms.limit)
+    else:
+        amount = f"{EXACT.scaleb(Decimal(terms.limit), -9).normalize():f}"
+    parts = [terms.mode, amount, terms.unit, _shown_per(terms)]
     if terms.each is not None:
         parts.append(f"for each {terms.each}")
     for field, values in terms.where.items():

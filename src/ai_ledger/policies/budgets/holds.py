@@ -7,8 +7,8 @@ import math
 import os
 import sys
 import threading
-import time
 import weakref
+from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -17,9 +17,10 @@ from uuid import uuid4
 
 import msgspec
 
-from ai_ledger.errors import AILedgerError, SinkUnavailable
+from ai_ledger.errors import AILedgerError, ConfigurationError, SinkUnavailable
 from ai_ledger.loading import loading
 from ai_ledger.policies.budgets.account import Claim, Exhausted, Granted, NotInForce
+from ai_ledger.policies.budgets.elapsed import elapsed
 from ai_ledger.policies.budgets.keeper import Keeper
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.sql.holds import Consumed
@@ -28,8 +29,10 @@ from ai_ledger.sinks.sql.shared import before_closing
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from ai_ledger.ledger import Ledger
     from ai_ledger.policies.budgets.accounts import Accounts
-    from ai_ledger.policies.budgets.member import Key, Member
+    from ai_ledger.policies.budgets.member import BudgetWarning, Key, Member
+    from ai_ledger.terms import Terms
 
 log: Final = logging.getLogger("ai_ledger.budgets")
 
@@ -48,6 +51,14 @@ LETS_GO_S: Final = 40.0
 # Each waits for five seconds. Its lock is not a queue: with many processes in one
 # file somebody may wait longer.
 _BUSY_ATTEMPTS: Final = 5
+_LOOKS_S: Final = 0.25
+TIMEOUT_S: Final = 5.0
+"""Of one transaction for a call that waits; as long again until a dead line is noticed."""
+# Anything else was raised by the program, such as the time limit of a worker's task.
+_LIBRARIES: Final = frozenset(
+    {"ai_ledger", "builtins", "sqlalchemy", "psycopg", "psycopg_binary", "pymysql"}
+)
+_OF_THE_STORE: Final = (AILedgerError, OSError, ImportError)
 
 
 class Slab:
@@ -58,6 +69,7 @@ class Slab:
         "free",
         "key",
         "lease_id",
+        "leased_until",
         "lost",
         "low",
         "member",
@@ -76,7 +88,9 @@ class Slab:
         self.calls = 0
         """That hold something of it."""
         self.valid_until = 0.0
-        """By `time.monotonic`; the store may give it to others from then on."""
+        """By `elapsed`; the store may give it to others from then on. 0: retired."""
+        self.leased_until = math.inf
+        """The same, also when it is retired."""
         self.used_at = 0.0
         self.low = -1
         """With less free than this, more is leased in the background."""
@@ -105,6 +119,7 @@ class Hold(msgspec.Struct):
     """Who has asked for it."""
     ended: bool = False
     """The call is over, and what it holds is final."""
+    ended_at: float = math.inf
 
 
 class Holds:
@@ -122,6 +137,9 @@ class Holds:
     def __init__(self, url: str) -> None:
         self.url = url
         self.lease_ttl = LONGEST_LEASE_S
+        self.registered: dict[str, Terms] = {}
+        """By name, what this process has put into force."""
+        self._bound: dict[str, tuple[Terms, weakref.ref[Ledger]]] = {}
         self._begin()
         _living.add(self)
 
@@ -138,10 +156,16 @@ class Holds:
         """Slabs of which the store may have another opinion; no call takes from them."""
         self.held: dict[str, Hold] = {}
         self._refusals: dict[Key, tuple[float, Exhausted]] = {}
+        self.probing = threading.Lock()
+        """Of whoever looks whether a store that was away is back, while nobody waits."""
+        self.doubtful = False
+        """The store may have given leases that this process knows nothing of."""
+        self._warnings: deque[tuple[Member, BudgetWarning]] = deque()
         self.away: str | None = None
         """Why the store cannot be asked; the keeper looks whether that is over."""
         self._warms_up = False
         self._accounts: Accounts | None = None
+        self._quick: Accounts | None = None
         self._pool: Any = None
         self.keeper = Keeper(self)
 
@@ -159,6 +183,72 @@ class Holds:
 
             self._accounts = Accounts(shared_database(self.url))
         return self._accounts
+
+    @property
+    def quick(self) -> Accounts:
+        """
+        The same, for what calls wait for: it gives up after `TIMEOUT_S`.
+
+        Raises:
+            AILedgerError: They cannot be had now.
+        """
+        if self._quick is None:
+            from ai_ledger.policies.budgets.accounts import Accounts
+            from ai_ledger.sinks.sql.shared import quick_database
+
+            self._quick = Accounts(quick_database(self.url, timeout_s=TIMEOUT_S))
+        return self._quick
+
+    def bind(self, terms: Terms, ledger: Ledger) -> None:
+        """
+        Note that *ledger* has a budget with *terms*.
+
+        Raises:
+            ConfigurationError: A ledger that is still open has another one of this name.
+        """
+        known, owner = self._bound.get(terms.name, (terms, None))
+        if known != terms and owner is not None and owner() is not None:
+            raise ConfigurationError(
+                f"several budgets in one store are called {terms.name!r}: give them names of "
+                "their own"
+            )
+        self._bound[terms.name] = (terms, weakref.ref(ledger))
+
+    def enter(self) -> str | None:
+        """
+        Wait for `slow` and take it, unless the store is away.
+
+        Returns:
+            Why the store cannot be asked; `slow` is not taken then.
+        """
+        while (away := self.away) is None:
+            if self.slow.acquire(timeout=_LOOKS_S):
+                if (away := self.away) is None:
+                    return None
+                self.slow.release()
+                return away
+        return away
+
+    def collect(self, member: Member, scope: str, period: str, used: int, limit: int) -> None:
+        """Note what `tell` has to warn of. Within `slow`."""
+        for warning in member.reached(scope, period, used, limit):
+            self._warnings.append((member, warning))
+
+    def tell(self) -> None:
+        """Warn of what was collected. Not within `slow`: who is warned may make calls."""
+        while self._warnings:
+            try:
+                member, warning = self._warnings.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            member.warn(warning)
+
+    def tell_in_background(self) -> None:
+        """The same, for a thread that has no time for it."""
+        if self._warnings:
+            thread = threading.Thread(target=self.tell, name="ai-ledger-warnings", daemon=True)
+            with suppress(RuntimeError):  # the interpreter is shutting down
+                thread.start()
 
     def warm_up(self) -> None:
         """Import in the background what the first question needs, and ask nothing yet."""
@@ -186,7 +276,7 @@ class Holds:
 
     def take(self, call_id: str, wants: Sequence[Want], panel: object) -> bool:
         """Hold what the call needs of all accounts, if all of it is free here; or nothing."""
-        now = time.monotonic()
+        now = elapsed()
         slabs = self.slabs
         parts: list[Part] = []
         with self.lock:
@@ -232,7 +322,7 @@ class Holds:
             call_id: Of the call that needs it.
             wants: What it needs.
             panel: Who asks.
-            since: When the caller came, by `time.monotonic`. What the store has
+            since: When the caller came, by `elapsed`. What the store has
                 refused to others after that it is not asked for again.
 
         Raises:
@@ -240,7 +330,7 @@ class Holds:
             NotInForce: One of them is switched off.
             AILedgerError: The store cannot be asked.
         """
-        now = time.monotonic()
+        now = elapsed()
         self._refuse_again(wants, since)
         parts: list[Part] = []
         asked: list[tuple[Want, Slab | None]] = []
@@ -285,7 +375,9 @@ class Holds:
                     part.slab.calls -= 1
                 if isinstance(error, Exhausted):
                     self._note_refusal(error, asked, now)
-                else:
+                elif not isinstance(error, NotInForce):
+                    self.doubtful = True
+                if not isinstance(error, Exhausted):
                     # Who knows whether what was returned has come back.
                     for _, slab in asked:
                         self.retire(slab)
@@ -298,14 +390,14 @@ class Holds:
                 slab.free += grant.amount - needed
                 slab.calls += 1
                 slab.used_at = now
-                slab.valid_until = now + self.lease_ttl
+                slab.valid_until = slab.leased_until = now + self.lease_ttl
                 slab.wanted = needed * _AHEAD
                 slab.low = slab.free // 4 if grant.amount > needed else -1
                 parts.append(Part(slab, needed, member))
             self._hold(call_id, parts, now, panel)
         self.keeper.start()
         for (want, _), grant in zip(asked, granted.grants, strict=True):
-            want[0].warn(want[1][1], grant.period, grant.used, grant.limit)
+            self.collect(want[0], want[1][1], grant.period, grant.used, grant.limit)
 
     def _note_refusal(
         self, error: Exhausted, asked: Sequence[tuple[Want, Slab | None]], now: float
@@ -342,11 +434,17 @@ class Holds:
         """Ask again as long as an SQLite file is only busy: nothing has happened then."""
         for _ in range(_BUSY_ATTEMPTS):
             try:
-                return self.accounts.reserve(claims, holder=self.holder, ttl_s=self.lease_ttl)
+                return self.lease(claims)
             except SinkUnavailable as error:
                 if "database is locked" not in str(error):
                     raise
-        return self.accounts.reserve(claims, holder=self.holder, ttl_s=self.lease_ttl)
+        return self.lease(claims)
+
+    def lease(self, claims: Sequence[Claim]) -> Granted:
+        """Ask the store once."""
+        with self.lock:
+            known = {slab.lease_id for slab in [*self.slabs.values(), *self.retired]}
+        return self.quick.reserve(claims, holder=self.holder, ttl_s=self.lease_ttl, known=known)
 
     def granted(self, slab: Slab | None, key: Key, member: Member, lease_id: int) -> Slab:
         if slab is not None and slab.lease_id == lease_id and not slab.lost:
@@ -368,26 +466,31 @@ class Holds:
 
     # After it
 
-    def end(self, record: CallRecord) -> bool:
+    def end(self, record: CallRecord) -> str | None:
         """
         Give back what an ended call did not spend. Done once for each call.
 
         Returns:
-            Whether it has spent more than was set aside for it.
+            ``overrun`` when it has spent more than was set aside for it, ``late``
+            when others may have been given the same before it has ended.
         """
         hold = self.held.get(record.id)
         if hold is None or hold.ended:
-            return False
+            return None
         spent = [part.member.spent(record) for part in hold.parts]
-        overrun = False
+        overrun = late = False
+        now = elapsed()
         with self.lock:
             if hold.ended:
-                return False
+                return None
             hold.ended = True
+            hold.ended_at = now
             left = 0
             for part, amount in zip(hold.parts, spent, strict=True):
+                slab = part.slab
+                if amount != 0 and (slab.lost or slab.leased_until < now):
+                    late = True
                 if amount is not None:
-                    slab = part.slab
                     if amount > part.amount:
                         overrun = overrun or part.member.charged(record) > part.amount
                         # As far as possible, what comes on top is reserved as well.
@@ -397,7 +500,7 @@ class Holds:
                 left += part.amount
             if not left:
                 self.forget(record.id)
-        return overrun
+        return "overrun" if overrun else "late" if late else None
 
     def abandon(self, call_id: str) -> None:
         """Give back all that a call holds that will not be sent."""
@@ -423,7 +526,9 @@ class Holds:
             for call_id in call_ids:
                 hold = self.held.get(call_id)
                 if hold is not None:
-                    hold.ended = True
+                    if not hold.ended:
+                        hold.ended = True
+                        hold.ended_at = elapsed()
                     found += [
                         Consumed(part.slab.lease_id, part.amount)
                         for part in hold.parts
@@ -443,6 +548,7 @@ class Holds:
 
     def closed(self) -> None:
         """The ledger ends: what is free goes back at once."""
+        self._bound.clear()
         if not self.slabs and not self.retired:
             return
         if not self.slow.acquire(timeout=_CLOSE_WAITS_S):
@@ -465,14 +571,17 @@ class Holds:
         needs something, unless calls in flight hold leases that it has to renew.
         """
         got = self.slow.acquire(timeout=LETS_GO_S)
+        probing = self.probing.acquire(timeout=LETS_GO_S)
         try:
             if got:
                 with suppress(Exception):  # the leases end by themselves
                     self.keeper.give_back(idle_s=0.0)
                 self.away = None
-                self._accounts = None
+                self._accounts = self._quick = None
             yield
         finally:
+            if probing:
+                self.probing.release()
             if got:
                 self.slow.release()
 
@@ -488,10 +597,15 @@ class Holds:
             yield
         except (Exhausted, NotInForce):
             raise
-        except Exception as error:
-            self.away = f"{type(error).__name__}: {error}"
+        except BaseException as error:
+            # An interruption leaves the connection in a state that its end complains of.
+            if (interruption := _interruption(error)) is not None:
+                self.keeper.start()
+                raise interruption from None
+            if is_of_the_store(error):
+                self.away = f"{type(error).__name__}: {error}"
             self.keeper.start()
-            if isinstance(error, AILedgerError):
+            if isinstance(error, AILedgerError) or self.away is None:
                 raise
             raise AILedgerError(self.away) from error
 
@@ -513,6 +627,25 @@ def _import(url: str) -> None:
         import_module("ai_ledger.database.upgrade")
         import_module(_ACCOUNTS)
         Database(url).close()  # imports the driver
+
+
+def is_of_the_store(error: BaseException) -> bool:
+    """Whether *error* says that the store cannot be asked, and is not the program's own."""
+    sqlalchemy = sys.modules.get("sqlalchemy.exc")
+    return isinstance(error, _OF_THE_STORE) or (
+        sqlalchemy is not None and isinstance(error, sqlalchemy.SQLAlchemyError)
+    )
+
+
+def _interruption(error: BaseException) -> BaseException | None:
+    """What the program has raised while the driver waited, behind *error*."""
+    behind: BaseException | None = error
+    while behind is not None:
+        module = type(behind).__module__.partition(".")[0]
+        if not (module in _LIBRARIES or module in sys.stdlib_module_names):
+            return behind
+        behind = behind.__cause__ or behind.__context__
+    return None
 
 
 def holds_of(url: str) -> Holds:
@@ -539,8 +672,9 @@ def _before_fork() -> None:
     # A child that is born while a thread of its parent is inside SQLite finds a
     # lock that nobody will ever open.
     for holds in list(_living):
-        if holds.slow.acquire(timeout=_FORK_WAITS_S):
-            _waited_for.append(holds.slow)
+        for lock in (holds.slow, holds.probing):
+            if lock.acquire(timeout=_FORK_WAITS_S):
+                _waited_for.append(lock)
 
 
 def _after_fork_in_parent() -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
-import time
 from typing import TYPE_CHECKING, Final
 
 from ai_ledger.money import MAX_NANO
 from ai_ledger.policies.budgets.account import Claim, Exhausted, NotInForce
+from ai_ledger.policies.budgets.elapsed import elapsed
 
 if TYPE_CHECKING:
     from ai_ledger.policies.budgets.holds import Holds, Slab
+    from ai_ledger.policies.budgets.member import Member
 
 log: Final = logging.getLogger("ai_ledger.budgets")
 
@@ -24,6 +26,8 @@ LONGEST_CALL_S: Final = 6 * 3600.0
 _TICK_S: Final = 0.25
 _LINGERS_S: Final = 5.0
 _MAX_WATCHED: Final = 100
+# Rows that could not be stored while it was away come soon after.
+_SETTLES_S: Final = 600.0
 
 
 class Keeper:
@@ -40,6 +44,7 @@ class Keeper:
         # Safe to put into from a finalizer, which setting an Event is not.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._renewed_at = 0.0
+        self._back_at = -math.inf
 
     def ring(self) -> None:
         """Have it look now."""
@@ -53,7 +58,7 @@ class Keeper:
         with self._holds.lock:
             if self._thread is not None and self._thread.is_alive():
                 return
-            self._renewed_at = time.monotonic()
+            self._renewed_at = elapsed()
             thread = threading.Thread(target=self._run, name="ai-ledger-leases", daemon=True)
             try:
                 thread.start()
@@ -65,22 +70,32 @@ class Keeper:
 
     def _run(self) -> None:
         holds = self._holds
-        busy_at = time.monotonic()
+        busy_at = elapsed()
         while True:
             rang = self._rest()
-            if holds.slabs or holds.retired or holds.held or holds.away is not None or rang:
-                busy_at = time.monotonic()
-            elif time.monotonic() > busy_at + _LINGERS_S:
+            if self._is_needed() or rang:
+                busy_at = elapsed()
+            elif elapsed() > busy_at + _LINGERS_S:
                 with holds.lock:
-                    if not (holds.slabs or holds.retired or holds.held or holds.away):
+                    if not self._is_needed():
                         self._thread = None
                         return
-            with holds.slow:
-                try:
+            try:
+                if holds.away is not None:
+                    self.probe()
+                with holds.slow:
                     self.tick()
-                except Exception as error:  # noqa: BLE001  # nobody else could go on for it
-                    holds.away = f"{type(error).__name__}: {error}"
-                    log.debug("the leases of budgets could not be looked after: %s", error)
+            except Exception as error:  # noqa: BLE001  # nobody else could go on for it
+                holds.doubtful = True
+                holds.away = f"{type(error).__name__}: {error}"
+                log.debug("the leases of budgets could not be looked after: %s", error)
+            holds.tell_in_background()
+
+    def _is_needed(self) -> bool:
+        holds = self._holds
+        return bool(
+            holds.slabs or holds.retired or holds.held or holds.away is not None or holds.doubtful
+        )
 
     def _rest(self) -> bool:
         try:
@@ -91,14 +106,26 @@ class Keeper:
             self._bell.get_nowait()
         return True
 
+    def probe(self) -> None:
+        """
+        Look whether the store is back. Not within ``slow``, which callers may wait for.
+
+        Raises:
+            AILedgerError: It is not.
+        """
+        holds = self._holds
+        with holds.probing:
+            if holds.away is None:
+                return
+            holds.quick.renew(holds.holder, ttl_s=holds.lease_ttl)
+            self._back_at = elapsed()
+            holds.doubtful = True
+            holds.away = None
+
     def tick(self) -> None:
         """One round, within ``slow``."""
         holds = self._holds
-        if holds.away is not None:
-            # Callers do not wait for a store that hangs; this thread may.
-            holds.accounts.renew(holds.holder, ttl_s=holds.lease_ttl)
-            holds.away = None
-        if time.monotonic() > self._renewed_at + holds.lease_ttl / 3:
+        if holds.doubtful or elapsed() > self._renewed_at + holds.lease_ttl / 3:
             self._renew()
         self._refill()
         self._release_forgotten()
@@ -109,19 +136,22 @@ class Keeper:
         holds = self._holds
         with holds.lock:
             slabs = [*holds.slabs.values(), *holds.retired]
-        started = time.monotonic()
-        if slabs:
-            alive = holds.accounts.renew(holds.holder, ttl_s=holds.lease_ttl)
+        started = elapsed()
+        if slabs or holds.doubtful:
+            alive = holds.quick.renew(holds.holder, ttl_s=holds.lease_ttl)
             with holds.lock:
                 for slab in slabs:
                     if slab.lease_id not in alive:
                         self._lose(slab)
-                    elif slab.valid_until:
-                        slab.valid_until = started + holds.lease_ttl
+                        continue
+                    slab.leased_until = started + holds.lease_ttl
+                    if slab.valid_until:
+                        slab.valid_until = slab.leased_until
             # Granted, but the answer was lost on its way here.
             unknown = alive - {slab.lease_id for slab in slabs}
             if unknown:
-                holds.accounts.give_back([(lease_id, MAX_NANO) for lease_id in sorted(unknown)])
+                holds.quick.give_back([(lease_id, MAX_NANO) for lease_id in sorted(unknown)])
+            holds.doubtful = False
         self._renewed_at = started
 
     def _lose(self, slab: Slab) -> None:
@@ -152,11 +182,9 @@ class Keeper:
                 wanted=slab.wanted,
                 lease_id=slab.lease_id,
             )
-            started = time.monotonic()
+            started = elapsed()
             try:
-                granted = holds.accounts.reserve(
-                    [claim], holder=holds.holder, ttl_s=holds.lease_ttl
-                )
+                granted = holds.lease([claim])
             except (Exhausted, NotInForce):
                 slab.low = -1
                 continue
@@ -169,31 +197,37 @@ class Keeper:
                 target = holds.granted(slab, slab.key, member, grant.lease_id)
                 target.free += grant.amount
                 target.used_at = started
-                target.valid_until = started + holds.lease_ttl
+                target.valid_until = target.leased_until = started + holds.lease_ttl
                 target.wanted = slab.wanted
                 target.low = target.free // 4 if grant.amount else -1
-            member.warn(slab.key[1], grant.period, grant.used, grant.limit)
+            holds.collect(member, slab.key[1], grant.period, grant.used, grant.limit)
 
     def _release_forgotten(self) -> None:
         holds = self._holds
-        before = time.monotonic() - LONGEST_CALL_S
+        now = elapsed()
+        before = now - LONGEST_CALL_S
+        stored = now > self._back_at + _SETTLES_S
         with holds.lock:
+            # Of those that have ended, the row was lost on its way.
             forgotten = [
                 call_id
                 for call_id, hold in holds.held.items()
-                if hold.begun < before and not hold.ended
+                if (hold.ended_at < before and stored if hold.ended else hold.begun < before)
             ]
             for call_id in forgotten:
                 for part in holds.held[call_id].parts:
                     part.slab.free += part.amount
                 holds.forget(call_id)
         if forgotten:
-            log.warning("%d calls were never ended: their budgets are free again", len(forgotten))
+            log.warning(
+                "%d calls were never ended, or never stored: their budgets are free again",
+                len(forgotten),
+            )
 
     def give_back(self, idle_s: float) -> None:
         """Return what nobody has taken from for *idle_s*, and whole leases that no call holds."""
         holds = self._holds
-        before = time.monotonic() - idle_s
+        before = elapsed() - idle_s
         dropped: list[Slab] = []
         amounts: list[tuple[int, int]] = []
         doubtful: list[Slab] = []
@@ -217,7 +251,7 @@ class Keeper:
             return
         try:
             # All of it, whatever that is, where no call holds anything.
-            holds.accounts.give_back([*((slab.lease_id, MAX_NANO) for slab in dropped), *amounts])
+            holds.quick.give_back([*((slab.lease_id, MAX_NANO) for slab in dropped), *amounts])
         except BaseException:
             with holds.lock:
                 holds.retired += dropped
@@ -234,11 +268,14 @@ class Keeper:
                 for slab in [*holds.slabs.values(), *holds.retired]
                 if slab.watched and slab.member.has_warnings
             ][:_MAX_WATCHED]
+        members: dict[tuple[int, str, str], Member] = {}
         for slab in slabs:
             slab.watched = False
             _, scope, period = slab.key
             member = slab.member
-            if member.id is None or member.is_quiet(scope, period):
-                continue
-            account = holds.accounts.state(member.id, scope, period)
-            member.warn(scope, period, account.used, account.limit)
+            if member.id is not None and not member.is_quiet(scope, period):
+                members[member.id, scope, period] = member
+        if members:
+            for account in holds.quick.states(members):
+                key = (account.budget_id, account.scope, account.period)
+                holds.collect(members[key], *key[1:], account.used, account.limit)

@@ -91,7 +91,6 @@ class Member:
         self.pricing: Pricing | None = None
         self.id: int | None = None
         """In the store, once it is registered there."""
-        self.was_registered = False
         self.off_until = 0.0
         """Switched off in the store: not asked before this, by `time.monotonic`."""
         self._warn_at = warn_at
@@ -103,6 +102,11 @@ class Member:
         """Price by the table of *ledger*."""
         if self.terms.unit != TOKENS:
             self.pricing = Pricing(ledger.prices, self.terms)
+
+    @property
+    def knows_prices(self) -> bool:
+        """Whether it need not wait for the store to price a call."""
+        return self.pricing is None or self.pricing.is_known
 
     def key(self, call: CallRecord) -> Key | None:
         """The account that *call* will be charged to; ``None`` when it is not counted."""
@@ -182,39 +186,46 @@ class Member:
         """Leave it alone for a minute, since the store says that it is switched off."""
         self.off_until = time.monotonic() + _OFF_S
 
-    def warn(self, scope: str, period: str, used: int, limit: int) -> None:
-        """Say so, once, when *used* has come to a threshold. Never raises."""
+    def reached(self, scope: str, period: str, used: int, limit: int) -> list[BudgetWarning]:
+        """What is to be warned of, now that *used* has come there; each threshold once."""
+        found: list[BudgetWarning] = []
         for threshold in self._warn_at:
             if used < limit * threshold or (scope, period, threshold) in self._warned:
                 continue
             if len(self._warned) >= _MAX_WARNED:
                 self._warned = {each for each in self._warned if each[1] == period}
             self._warned.add((scope, period, threshold))
-            warning = BudgetWarning(
-                budget=self.name,
-                scope=value_of_key(scope),
-                period=period,
-                threshold=threshold,
-                unit=self.terms.unit,
-                used=self.shown(used),
-                limit=self.shown(limit),
-                resets_at=self.resets_at(period),
+            found.append(
+                BudgetWarning(
+                    budget=self.name,
+                    scope=value_of_key(scope),
+                    period=period,
+                    threshold=threshold,
+                    unit=self.terms.unit,
+                    used=self.shown(used),
+                    limit=self.shown(limit),
+                    resets_at=self.resets_at(period),
+                )
             )
-            log.warning(
-                "budget %r%s: %s of %s %s used in %s (%.3g %% reached)",
-                self.name,
-                "" if self.terms.each is None else f" for {warning.scope!r}",
-                f"{warning.used:f}",
-                f"{warning.limit:f}",
-                warning.unit,
-                period,
-                threshold * 100,
-            )
-            if self._on_warning is not None:
-                try:
-                    self._on_warning(warning)
-                except Exception as error:  # the boundary around the user's function
-                    log.warning("on_warning of budget %r failed", self.name, exc_info=error)
+        return found
+
+    def warn(self, warning: BudgetWarning) -> None:
+        """Say so. Never raises."""
+        log.warning(
+            "budget %r%s: %s of %s %s used in %s (%.3g %% reached)",
+            self.name,
+            "" if self.terms.each is None else f" for {warning.scope!r}",
+            f"{warning.used:f}",
+            f"{warning.limit:f}",
+            warning.unit,
+            warning.period,
+            warning.threshold * 100,
+        )
+        if self._on_warning is not None:
+            try:
+                self._on_warning(warning)
+            except Exception as error:  # the boundary around the user's function
+                log.warning("on_warning of budget %r failed", self.name, exc_info=error)
 
     @property
     def has_warnings(self) -> bool:

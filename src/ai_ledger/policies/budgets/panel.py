@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ai_ledger.bounds import value_of_key
 from ai_ledger.errors import AILedgerError, BudgetExceeded, BudgetUnavailable, CallRefused
-from ai_ledger.policies.budgets.account import Exhausted, NotInForce
+from ai_ledger.policies.budgets.account import Claim, Exhausted, NotInForce
+from ai_ledger.policies.budgets.elapsed import elapsed
 from ai_ledger.policies.budgets.worst_case import counter, size_of
 from ai_ledger.policy import Revision
 from ai_ledger.records import CallRecord
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ai_ledger.ledger import Ledger
+    from ai_ledger.policies.budgets.account import StoredBudget
     from ai_ledger.policies.budgets.holds import Holds, Want
     from ai_ledger.policies.budgets.member import Member
 
@@ -31,6 +32,18 @@ UNPRICED: Final = Revision(marks={MARK: "unpriced"})
 
 _CHANGING: Final = "it was changed by another process again and again"
 _AWAY: Final = "the store cannot be asked ({})"
+# Of a body, a price. Anything else, such as the time limit of a worker's task, is the
+# program's own.
+_UNREADABLE: Final = (
+    AILedgerError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 # A budget that is registered anew by another process meanwhile is looked up again.
 _ATTEMPTS: Final = 3
 
@@ -74,7 +87,7 @@ class Panel:
                 return revision
         except CallRefused:
             raise
-        except Exception as problem:  # noqa: BLE001  # a gate that breaks must not stand open
+        except _UNREADABLE as problem:  # a gate that breaks must not stand open
             return self._unavailable(
                 self.members, f"the call could not be read: {problem}", problem
             )
@@ -82,23 +95,30 @@ class Panel:
 
     async def acheck(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
         """`check` for coroutines: the store is asked in another thread."""
+        if not all(member.knows_prices for member in self.members):
+            # They are read from the store, which takes its time.
+            return await self._elsewhere(call, self.check, call, request)
         try:
             wants, revision = self._wants(call, request)
             if not wants or self.holds.take(call.id, wants, self):
                 return revision
         except CallRefused:
             raise
-        except Exception as problem:  # noqa: BLE001  # a gate that breaks must not stand open
+        except _UNREADABLE as problem:  # a gate that breaks must not stand open
             return self._unavailable(
                 self.members, f"the call could not be read: {problem}", problem
             )
+        return await self._elsewhere(call, self._ask_store, call, request, wants, revision)
+
+    async def _elsewhere(
+        self, call: CallRecord, ask: Callable[..., Revision | None], *args: Any
+    ) -> Revision | None:
+        """What *ask* returns, in another thread."""
         try:
-            work: Future[Revision | None] = self.holds.pool.submit(
-                self._ask_store, call, request, wants, revision
-            )
+            work: Future[Revision | None] = self.holds.pool.submit(ask, *args)
         except RuntimeError:
             # The interpreter is shutting down and starts no thread any more.
-            return self._ask_store(call, request, wants, revision)
+            return ask(*args)
         try:
             return await _result(work)
         except Exception:
@@ -140,22 +160,27 @@ class Panel:
         revision: Revision | None,
     ) -> Revision | None:
         holds = self.holds
-        came_at = time.monotonic()
-        with holds.slow:
-            if holds.away is not None:
-                return self._unavailable(_members(wants), _AWAY.format(holds.away))
+        came_at = elapsed()
+        away = holds.enter()
+        if away is not None:
+            return self._unavailable(_members(wants), _AWAY.format(away))
+        try:
             try:
                 with holds.asking():
                     self._reserve(call, request, wants, came_at)
-            except Exhausted as refusal:
-                raise _exceeded(refusal, wants) from None
-            except NotInForce as problem:
-                return self._unavailable(_members(wants), problem.reason or _CHANGING)
-            except AILedgerError as error:
-                if isinstance(error, BudgetUnavailable):
-                    raise
-                return self._unavailable(_members(wants), _AWAY.format(error), error)
-            return revision
+            finally:
+                holds.slow.release()
+        except Exhausted as refusal:
+            raise _exceeded(refusal, wants) from None
+        except NotInForce as problem:
+            return self._unavailable(_members(wants), problem.reason or _CHANGING)
+        except _UNREADABLE as error:
+            if isinstance(error, BudgetUnavailable):
+                raise
+            return self._unavailable(_members(wants), _AWAY.format(error), error)
+        finally:
+            holds.tell()
+        return revision
 
     def _reserve(
         self,
@@ -180,8 +205,16 @@ class Panel:
                 for member, _, _ in wants:
                     if member.id == problem.claim.budget_id:
                         member.forget()
-            except Exhausted:
+            except Exhausted as refusal:
                 if counted or not self._counted(call, request, wants):
+                    claim = refusal.claim
+                    holds.collect(
+                        _member_of(claim, wants),
+                        claim.scope,
+                        refusal.period,
+                        refusal.used,
+                        refusal.limit,
+                    )
                     raise
                 counted = True
             else:
@@ -191,14 +224,20 @@ class Panel:
         if member.id is not None:
             return True
         accounts = self.holds.accounts
-        if member.was_registered:
+        if self.holds.registered.get(member.name) == member.terms:
             # Who has switched it off, or changed it, did so on purpose.
             stored = accounts.budget(member.name)
             if stored is not None and not stored.active:
                 member.switch_off()
                 return False
+            if stored is not None:
+                if not member.terms.counts_as(stored.terms):
+                    claim = Claim(budget_id=stored.id, scope="", period="", needed=0)
+                    raise NotInForce(claim, _changed(stored))
+                member.id = stored.id
+                return True
         member.id = accounts.register(member.terms)
-        member.was_registered = True
+        self.holds.registered[member.name] = member.terms
         return True
 
     def _counted(
@@ -248,6 +287,19 @@ def _members(wants: list[Want]) -> list[Member]:
     return [member for member, _, _ in wants]
 
 
+def _member_of(claim: Claim, wants: list[Want]) -> Member:
+    return next(member for member, _, _ in wants if member.id == claim.budget_id)
+
+
+def _changed(stored: StoredBudget) -> str:
+    who = "" if stored.updated_by is None else f" ({stored.updated_by})"
+    return (
+        f"another program{who} has given its name to a budget of another shape at "
+        f"{stored.updated_at:%Y-%m-%dT%H:%M:%SZ}: start this one anew, or give them names of "
+        "their own"
+    )
+
+
 def _unpriced(member: Member, call: CallRecord) -> BudgetUnavailable:
     unit = member.terms.unit
     return BudgetUnavailable(
@@ -259,8 +311,7 @@ def _unpriced(member: Member, call: CallRecord) -> BudgetUnavailable:
 
 def _exceeded(refusal: Exhausted, wants: list[Want]) -> BudgetExceeded:
     claim = refusal.claim
-    member = next(member for member, _, _ in wants if member.id == claim.budget_id)
-    member.warn(claim.scope, refusal.period, refusal.used, refusal.limit)
+    member = _member_of(claim, wants)
     return BudgetExceeded(
         member.name,
         scope=value_of_key(claim.scope),

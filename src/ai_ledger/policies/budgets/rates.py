@@ -145,6 +145,11 @@ class Pricing:
             self._known[key] = (minute, rates)
         return rates
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the prices are here, or have to be read from the store first."""
+        return bool(getattr(self._prices, "is_known", True))
+
     def charged(self, record: CallRecord) -> int:
         """What the row of *record* will be charged with; 0 when it will not be counted."""
         return self._terms.amount_of(self._prices.priced(record)) or 0

@@ -21,7 +21,6 @@ from ai_ledger.terms import Terms
 KIND: Final = "budget"
 """Of its edits, in the history of changes."""
 
-_SHAPE: Final = ("unit", "per", "since", "until", "where", "each", "tz")
 _COUNTING: Final = ("unpriced_as", "rates")
 
 
@@ -41,9 +40,9 @@ def register(connection: Connection, terms: Terms, now: datetime, by: str | None
     if old is not None and old.active and old.terms == text:
         return int(old.id)
     before = None if old is None else Terms.from_json(old.terms)
-    if old is None or before is None or _differ(before, terms, _SHAPE):
-        if old is not None:
-            _remove(connection, old.id)
+    if old is None or before is None or not terms.counts_as(before):
+        if old is not None and before is not None:
+            _set_aside(connection, old, before, now, by)
         budget_id = _insert(connection, terms, now, by)
         _count_anew(connection, budget_id, terms, now)
     else:
@@ -72,10 +71,7 @@ def deactivate(connection: Connection, name: str, now: datetime, by: str | None)
     if not old.active:
         return
     _update(connection, old, now, by, active=False)
-    connection.execute(
-        sa.update(accounts).where(accounts.c.budget_id == old.id).values(reserved=0, updated_at=now)
-    )
-    connection.execute(sa.delete(leases).where(leases.c.budget_id == old.id))
+    _release(connection, old.id, now)
     _bump(connection)
     before = _plain(Terms.from_json(old.terms))
     note_change(connection, KIND, name, before=before, after=None, by=by, at=now)
@@ -135,10 +131,23 @@ def _update(
     )
 
 
-def _remove(connection: Connection, budget_id: int) -> None:
-    connection.execute(sa.delete(accounts).where(accounts.c.budget_id == budget_id))
+def _set_aside(
+    connection: Connection, old: Any, terms: Terms, now: datetime, by: str | None
+) -> None:
+    """Leave the budget as history, under a name that says until when it was in force."""
+    name = label(f"{terms.name} until {now:%Y-%m-%dT%H:%M:%SZ} ({old.id})")
+    kept = msgspec.structs.replace(terms, name=name)
+    _update(connection, old, now, by, name=name, terms=kept.to_json(), active=False)
+    _release(connection, old.id, now)
+
+
+def _release(connection: Connection, budget_id: int, now: datetime) -> None:
+    connection.execute(
+        sa.update(accounts)
+        .where(accounts.c.budget_id == budget_id)
+        .values(reserved=0, updated_at=now)
+    )
     connection.execute(sa.delete(leases).where(leases.c.budget_id == budget_id))
-    connection.execute(sa.delete(budgets).where(budgets.c.id == budget_id))
 
 
 def _count_anew(connection: Connection, budget_id: int, terms: Terms, now: datetime) -> None:

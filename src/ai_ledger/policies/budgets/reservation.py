@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -20,6 +20,9 @@ from ai_ledger.terms import Terms
 
 SKEW: Final = timedelta(seconds=300)
 """How far the clocks of processes and of the database may be apart at a period's edge."""
+AHEAD: Final = timedelta(hours=26)
+"""A moment further ahead of the database's clock was told by a wrong one. A day and an hour
+of a step back, or a zone mistaken for another, are less."""
 
 # In advance at most this part of what is left, and only while this part of the limit
 # is left: what one process holds and does not use is refused to all the others.
@@ -42,6 +45,7 @@ class Reservation:
         now: The database's clock.
         holder: Who claims.
         ttl_s: How long the leases last unless they are renewed.
+        known: The leases that the holder knows of; ``None``: all that are its own.
     """
 
     def __init__(
@@ -52,12 +56,14 @@ class Reservation:
         *,
         holder: str,
         ttl_s: float,
+        known: Collection[int] | None = None,
     ) -> None:
         self._connection = connection
         self._terms = terms
         self._now = now
         self._holder = label(holder)
         self._expires_at = now + timedelta(seconds=ttl_s)
+        self._known = known
         self._accounts: dict[AccountKey, _Account] = {}
         self._leases: dict[int, _Lease] = {}
 
@@ -127,18 +133,19 @@ class Reservation:
     def _lock_accounts(self, keys: set[AccountKey]) -> dict[AccountKey, datetime | None]:
         """Lock accounts, in order; when a later period of each was last reserved in."""
         latest: dict[AccountKey, datetime | None] = {}
+        until = self._now + AHEAD
         for key in sorted(keys):
-            row = self._locked(key)
+            row = self._locked(key, until)
             if row is None:
                 add_to_accounts(self._connection, {key: [0, 0, 0, 0]})
-                row = self._locked(key)
+                row = self._locked(key, until)
                 assert row is not None  # accounts are only deleted where nobody reserves
             self._accounts[key] = _Account(row)
             latest[key] = row.latest
         return latest
 
-    def _locked(self, key: AccountKey) -> Any:
-        statement = sa.select(accounts, _latest_behind(key)).where(
+    def _locked(self, key: AccountKey, until: datetime) -> Any:
+        statement = sa.select(accounts, _latest_behind(key, until)).where(
             accounts.c.budget_id == key[0],
             accounts.c.scope == key[1],
             accounts.c.period == key[2],
@@ -156,7 +163,9 @@ class Reservation:
             account = self._accounts.get(lease.account)
             if account is None:
                 continue
-            if row.holder == self._holder:
+            if row.holder == self._holder and (
+                self._known is None or row.id in self._known or row.id in own
+            ):
                 # Whoever asks is alive, however late it is.
                 if row.id in own:
                     self._leases[row.id] = lease
@@ -198,7 +207,11 @@ class Reservation:
         for claim, key, amount in zip(claims, targets, amounts, strict=True):
             account = self._accounts[key]
             account.reserved += amount
-            account.reserved_at = max(account.reserved_at or self._now, self._now)
+            before = account.reserved_at or self._now
+            # A moment that a wrong clock told is not kept.
+            account.reserved_at = (
+                self._now if before > self._now + AHEAD else max(before, self._now)
+            )
             grants.append(
                 Grant(
                     claim=claim,
@@ -295,11 +308,17 @@ def _in_advance(wanted: int, left: int, limit: int) -> int:
     return share
 
 
-def _latest_behind(key: AccountKey) -> sa.Label[Any]:
+def _latest_behind(key: AccountKey, until: datetime) -> sa.Label[Any]:
     later = accounts.alias("later")
     return (
         sa.select(sa.func.max(later.c.reserved_at, type_=later.c.reserved_at.type))
-        .where(later.c.budget_id == key[0], later.c.scope == key[1], later.c.period > key[2])
+        .where(
+            later.c.budget_id == key[0],
+            later.c.scope == key[1],
+            later.c.period > key[2],
+            # Else one moment far ahead would hide those that are to be believed.
+            later.c.reserved_at <= until,
+        )
         .scalar_subquery()
         .label("latest")
     )

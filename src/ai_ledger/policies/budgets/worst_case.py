@@ -26,6 +26,8 @@ _MESSAGE: Final = 24
 # (https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/overview).
 _TOOLS: Final = 600
 
+# How deep options are looked for in options.
+_DEPTH: Final = 4
 _WITHOUT_OUTPUT: Final = frozenset({"embeddings", "moderation", "rerank"})
 # What the keys of a request's body mean for its size, besides what is in them.
 _MEANINGS: Final = {
@@ -47,6 +49,25 @@ _MEANINGS: Final = {
     "plugins": "stored",
     # Qwen thinks outside of max_tokens.
     "thinking_budget": "thinking",
+    "thinkingBudget": "thinking",
+    "maxOutputTokens": "limit",
+    "maxTokens": "limit",
+    "maxNewTokens": "limit",
+    # Anthropic's is within max_tokens, which it has to be below.
+    "budget_tokens": "thought",
+    # Where servers with other names for them than OpenAI have their options.
+    "options": "nested",
+    "parameters": "nested",
+    "generationConfig": "nested",
+    "generation_config": "nested",
+    "inferenceConfig": "nested",
+    "chat_template_kwargs": "nested",
+    "thinking": "nested",
+    "reasoning": "nested",
+    "thinking_config": "nested",
+    "thinkingConfig": "nested",
+    "extra_body": "nested",
+    "google": "nested",
     # What was foretold wrongly is charged as output.
     "prediction": "foretold",
 }
@@ -146,6 +167,7 @@ def size_of(
     tokens += stated.input_tokens
     if operation in _WITHOUT_OUTPUT:
         return Size(tokens, unseen, 0, 0, 0)
+    stated.close()
     answers = min(stated.answers * stated.prompts, LARGEST)
     return Size(tokens, unseen, stated.limit, answers, stated.extra)
 
@@ -153,7 +175,16 @@ def size_of(
 class _Stated:
     """What the options of a request say of its size."""
 
-    __slots__ = ("answers", "extra", "input_tokens", "limit", "prompts", "unseen")
+    __slots__ = (
+        "answers",
+        "extra",
+        "foretold",
+        "input_tokens",
+        "limit",
+        "prompts",
+        "thought",
+        "unseen",
+    )
 
     def __init__(self) -> None:
         self.input_tokens = 0
@@ -162,6 +193,27 @@ class _Stated:
         self.answers = 1
         self.prompts = 1
         self.extra = 0
+        self.thought = 0
+        self.foretold = 0
+
+    def nested(self, options: object, depth: int = 0) -> None:
+        """Note the limits that are further inside: the largest counts, whichever is read."""
+        if not isinstance(options, Mapping) or depth == _DEPTH:
+            return
+        for key, value in cast("Mapping[object, Any]", options).items():
+            meaning = _MEANINGS.get(key) if isinstance(key, str) else None
+            if meaning == "nested":
+                self.nested(value, depth + 1)
+            elif meaning in ("limit", "thinking", "thought"):
+                self.note(meaning, value, "")
+
+    def close(self) -> None:
+        """All is noted."""
+        self.extra += self.foretold
+        if self.limit is None:
+            self.extra += self.thought
+        else:
+            self.limit = max(self.limit, self.thought)
 
     def note(self, meaning: str, value: Any, operation: str) -> None:
         if meaning == "limit":
@@ -179,9 +231,13 @@ class _Stated:
             self.input_tokens += _TOOLS
             self.unseen += _tools_elsewhere(value)
         elif meaning == "thinking":
-            self.extra += whole(value) or 0
+            self.extra = max(self.extra, whole(value) or 0)
+        elif meaning == "thought":
+            self.thought = max(self.thought, whole(value) or 0)
+        elif meaning == "nested":
+            self.nested(value)
         else:
-            self.extra += sum(_contents([value], _bytes_of))
+            self.foretold += sum(_contents([value], _bytes_of))
 
 
 def _messages(messages: list[Any], waiting: list[Any]) -> int:

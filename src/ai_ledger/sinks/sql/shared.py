@@ -23,6 +23,7 @@ before_closing: Final[list[Callable[[], AbstractContextManager[object]]]] = []
 
 _lock = threading.Lock()
 _databases: dict[str, Database] = {}
+_quick: dict[str, Database] = {}
 
 
 def database_url_of(where: object) -> str:
@@ -82,14 +83,37 @@ def shared_database(where: object, *, timeout_s: float = 30.0) -> Database:
     return kept
 
 
+def quick_database(where: object, *, timeout_s: float) -> Database:
+    """
+    Another `Database` for each URL, whose time-out is for whoever cannot wait.
+
+    Args:
+        where: As for `database_url_of`.
+        timeout_s: How long any one transaction may take; the first caller's counts.
+
+    Raises:
+        AILedgerError: As for `shared_database`, which sees to the tables.
+    """
+    url = database_url_of(where)
+    known = _quick.get(url)
+    if known is not None:
+        return known
+    shared_database(where)
+    from ai_ledger.database.engine import Database
+
+    # Until it is used it has no connection, so one too many is nothing.
+    return _quick.setdefault(url, Database(url, timeout_s=timeout_s, writers=WRITERS))
+
+
 def close_databases() -> None:
     """Close all shared databases; the next use opens new ones."""
     with ExitStack() as stack:
         for each in before_closing:
             stack.enter_context(each())
         with _lock:
-            databases = list(_databases.values())
+            databases = [*_databases.values(), *_quick.values()]
             _databases.clear()
+            _quick.clear()
         for database in databases:
             database.close()
 
@@ -97,7 +121,7 @@ def close_databases() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.Lock()
-    for database in _databases.values():
+    for database in (*_databases.values(), *_quick.values()):
         database.after_fork_in_child()
 
 
