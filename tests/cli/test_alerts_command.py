@@ -58,6 +58,7 @@ def test_a_round(alerts) -> None:
     late = alerts("ignore", number, "--version", "1")
     assert (late.code, late.err.count("\n")) == (2, 1)
     shown = alerts("show", number).out
+    assert ", once" in shown
     for text in ("asked them", "by ada", "command sent", "01900000-0000-7000-8000-000000000002"):
         assert text in shown
     plain = json.loads(alerts("show", number, "--json").out)
@@ -87,7 +88,7 @@ def test_rules(alerts) -> None:
     assert alerts("rules", "add", "--defaults").out == "added 0 rules\n"
     edit = alerts(
         "rules", "edit", "failures", "--threshold", "0.5", "--quiet", "22:00-08:00",
-        "--zone", "Asia/Shanghai", "--version", "1",
+        "--tz", "Asia/Shanghai", "--version", "1",
     )  # fmt: skip
     assert edit.code == 0
     alerts("rules", "edit", "failures", "--where", "cost>=1", "--each", "")
@@ -100,7 +101,15 @@ def test_rules(alerts) -> None:
     assert alerts("rules", "edit", "failures", "--quiet", "", "--at-least", "x").code == 2
     assert alerts("rules", "disable", str(changed["id"])).code == 0
     assert alerts("rules", "edit", "failures", "--enable", "--quiet", "").code == 0
+    assert alerts("rules", "disable", "failures", "--version", "4", "--by", "eve").code == 2
+    alerts("rules", "disable", "failures", "--version", "5", "--by", "eve")
+    assert alerts("rules", "enable", "failures", "--version", "6", "--by", "eve").code == 0
+    history = alerts("rules", "history", "failures").out
+    assert "enabled: false -> true" in history
+    assert "eve" in history
     assert alerts("rules", "remove", "failures").out == "removed failures\n"
+    assert len(json.loads(alerts("rules", "history", "failures", "--json").out)) == 8
+    assert alerts("rules", "history", "nothing").code == 1
     assert alerts("rules", "remove", "failures").code == 1
     assert "no price" in alerts("rules", "list").out
 
@@ -113,7 +122,7 @@ def test_rules(alerts) -> None:
         (("rules", "add", "--name", "x", "--kind", "noise"), 2, "timeouts"),
         (("rules", "add", *RULE, "--threshold", "-1"), 2, "threshold"),
         (("rules", "add", *RULE, "--window", "1"), 2, "window_s"),
-        (("rules", "add", *RULE, "--zone", "Mars"), 2, "time zone"),
+        (("rules", "add", *RULE, "--tz", "Mars"), 2, "time zone"),
         (("rules", "add", *RULE, "--where", "colour=red"), 2, "field"),
         (("rules", "edit", "x"), 2, "nothing to change"),
         (("rules", "edit", "x", "--enable"), 1, "no rule"),

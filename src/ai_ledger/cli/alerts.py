@@ -11,12 +11,14 @@ from ai_ledger.cli import render
 from ai_ledger.cli.options import (
     F,
     NothingFound,
+    by_option,
     close,
     json_option,
     open_store,
     org_option,
     tz_option,
     url_option,
+    version_option,
     where_of,
     where_option,
 )
@@ -53,29 +55,8 @@ def alerts_of(url: str, org: str | None, channels: tuple[Channel, ...] = ()) -> 
     return Alerts(database_of(url), scope=org, channels=channels)
 
 
-def _by_option(command: F) -> F:
-    return click.option(
-        "--by", metavar="NAME", help="Who does this; the user of this terminal, if left out."
-    )(command)
-
-
-def _version_option(command: F) -> F:
-    return click.option(
-        "--version",
-        type=click.IntRange(1),
-        metavar="N",
-        help="Only if it is still at this version, which the list tells.",
-    )(command)
-
-
 def _note_option(command: F) -> F:
     return click.option("--note", metavar="TEXT", help="What there is to say about it.")(command)
-
-
-def _who(by: str | None) -> str | None:
-    from ai_ledger.database.changes import whoever
-
-    return whoever() if by is None else by
 
 
 @click.group("alerts")
@@ -177,7 +158,7 @@ def show_alert(alert: int, url: str, org: str | None, zone: tzinfo, as_json: boo
         ("changed", f"{render.moment(found.changed_at, zone)} by {found.changed_by or 'itself'}"),
         ("note", render.shown(found.note)),
         ("value", f"{found.value:g}, last {found.last_value:g}; from {found.threshold:g} on"),
-        ("raised", f"{render.moment(found.raised_at, zone)}, {found.occurrences} times"),
+        ("raised", f"{render.moment(found.raised_at, zone)}, {_times(found.occurrences)}"),
         ("last seen", render.moment(found.last_seen_at, zone)),
         *(("call", each) for each in found.calls.ids),
     ]
@@ -189,6 +170,10 @@ def show_alert(alert: int, url: str, org: str | None, zone: tzinfo, as_json: boo
     render.pairs(rows)
 
 
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number:,} times"
+
+
 def _answer(word: str, state: str, said: str) -> None:
     """The command *word*, which gives an alert this state."""
 
@@ -197,8 +182,8 @@ def _answer(word: str, state: str, said: str) -> None:
     )
     @click.argument("alert", type=int)
     @_note_option
-    @_by_option
-    @_version_option
+    @by_option
+    @version_option
     @url_option
     @org_option
     def answer(
@@ -206,7 +191,7 @@ def _answer(word: str, state: str, said: str) -> None:
     ) -> None:
         alerts = alerts_of(url, org)
         done = {"acknowledged": alerts.ack, "ignored": alerts.ignore, "resolved": alerts.resolve}
-        found = done[state](alert, by=_who(by), note=note, version=version)
+        found = done[state](alert, by=by, note=note, version=version)
         click.echo(f"alert {found.id} is {found.state}, by {found.changed_by or 'nobody named'}")
 
     del answer
@@ -220,7 +205,7 @@ _answer("resolve", "resolved", "Say that an alert is over; it does not come back
 @alerts_command.command("forget")
 @click.argument("who", metavar="FIELD=VALUE", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask first.")
-@_by_option
+@by_option
 @url_option
 @org_option
 def forget_command(
@@ -245,8 +230,9 @@ def forget_command(
         click.confirm(
             render.clean(f"Erase {', '.join(who)} from all alerts and rules?"), abort=True
         )
-    count = alerts.forget(by=_who(by), **named)
-    click.echo(f"{count:,} alerts and rules were changed")
+    count = alerts.forget(by=by, **named)
+    number = "1 alert or rule was" if count == 1 else f"{count:,} alerts and rules were"
+    click.echo(f"{number} changed")
 
 
 @alerts_command.command("evaluate")
@@ -315,7 +301,7 @@ def rules_group() -> None:
     Examples:
       ai-ledger alerts rules add --defaults
       ai-ledger alerts rules add --name slow --kind latency --threshold 3 --where model=qwen-plus
-      ai-ledger alerts rules edit slow --quiet 22:00-08:00 --zone Asia/Shanghai
+      ai-ledger alerts rules edit slow --quiet 22:00-08:00 --tz Asia/Shanghai
     """
 
 
@@ -378,7 +364,7 @@ def _rule_options(command: F) -> F:
                 help="How bad it is; warning, if never said.",
             ),
             click.option("--quiet", metavar="HOURS", help="Tell nobody in 22:00-08:00; '': never."),
-            click.option("--zone", "tz", metavar="ZONE", help="Of --quiet and --per; UTC."),
+            click.option("--tz", metavar="ZONE", help="Time zone of --quiet and --per; UTC."),
         )
     ):
         command = option(command)
@@ -405,7 +391,7 @@ def _given(options: dict[str, Any], conditions: tuple[str, ...]) -> dict[str, An
 @click.option("--kind", type=click.Choice(_KINDS), help="What is looked at.")
 @_rule_options
 @where_option
-@_by_option
+@by_option
 @url_option
 @org_option
 def add_rule(
@@ -431,13 +417,13 @@ def add_rule(
     if defaults:
         if name or kind or given:
             raise click.UsageError("--defaults stands alone")
-        added = alerts_of(url, org).add_default_rules(by=_who(by))
-        click.echo(f"added {len(added)} rules")
+        added = alerts_of(url, org).add_default_rules(by=by)
+        click.echo(f"added {len(added)} rules" if len(added) != 1 else "added 1 rule")
         return
     if name is None or kind is None:
         raise click.UsageError("a rule needs --name and --kind; or say --defaults")
     rule: Rule = Rule(name=name, kind=cast("Any", kind), **given)
-    _done("added", alerts_of(url, org).add_rule(rule, by=_who(by)))
+    _done("added", alerts_of(url, org).add_rule(rule, by=by))
 
 
 @rules_group.command("edit")
@@ -446,8 +432,8 @@ def add_rule(
 @click.option("--enable", is_flag=True, help="Look at it again.")
 @_rule_options
 @where_option
-@_by_option
-@_version_option
+@by_option
+@version_option
 @url_option
 @org_option
 def edit_rule(
@@ -470,32 +456,66 @@ def edit_rule(
         given["enabled"] = True
     if not given:
         raise click.UsageError("nothing to change: name an option")
-    edited = alerts_of(url, org).edit_rule(_key(rule), by=_who(by), version=version, **given)
+    edited = alerts_of(url, org).edit_rule(_key(rule), by=by, version=version, **given)
     _done("changed", edited)
+
+
+@rules_group.command("enable")
+@click.argument("rule")
+@by_option
+@version_option
+@url_option
+@org_option
+def enable_rule(rule: str, by: str | None, version: int | None, url: str, org: str | None) -> None:
+    """Look at a rule again."""
+    alerts = alerts_of(url, org)
+    _done("enabled", alerts.edit_rule(_key(rule), by=by, version=version, enabled=True))
 
 
 @rules_group.command("disable")
 @click.argument("rule")
-@_by_option
-@_version_option
+@by_option
+@version_option
 @url_option
 @org_option
 def disable_rule(rule: str, by: str | None, version: int | None, url: str, org: str | None) -> None:
     """Look at a rule no more; its alerts end."""
     alerts = alerts_of(url, org)
-    _done("disabled", alerts.edit_rule(_key(rule), by=_who(by), version=version, enabled=False))
+    _done("disabled", alerts.edit_rule(_key(rule), by=by, version=version, enabled=False))
 
 
 @rules_group.command("remove")
 @click.argument("rule")
-@_by_option
-@_version_option
+@by_option
+@version_option
 @url_option
 @org_option
 def remove_rule(rule: str, by: str | None, version: int | None, url: str, org: str | None) -> None:
     """Remove a rule; its alerts end, and stay to be read."""
-    alerts_of(url, org).remove_rule(_key(rule), by=_who(by), version=version)
+    alerts_of(url, org).remove_rule(_key(rule), by=by, version=version)
     click.echo(f"removed {render.clean(rule)}")
+
+
+@rules_group.command("history")
+@click.argument("rule")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@url_option
+@org_option
+@tz_option
+@json_option
+def history_of_rule(
+    rule: str, limit: int, url: str, org: str | None, zone: tzinfo, as_json: bool
+) -> None:
+    """
+    Who changed a rule, when, and from what to what; newest first.
+
+    Also of a rule that was removed. Exit code 1 when there never was one.
+    """
+    changes = alerts_of(url, org).history("rule", _key(rule), limit=limit)
+    if as_json:
+        render.print_json(changes)
+    else:
+        render.changes(changes, zone)
 
 
 def _key(rule: str) -> int | str:
@@ -600,7 +620,7 @@ def _marking(word: str, said: str) -> None:
     )
     @click.argument("ids", nargs=-1, required=True)
     @_note_option
-    @_by_option
+    @by_option
     @url_option
     @org_option
     def mark(
@@ -608,7 +628,7 @@ def _marking(word: str, said: str) -> None:
     ) -> None:
         alerts = alerts_of(url, org)
         action = alerts.ack_call if word == "ack" else alerts.ignore_call
-        number = action(*ids, by=_who(by), note=note)
+        number = action(*ids, by=by, note=note)
         click.echo(f"marked {number} calls" if number != 1 else "marked 1 call")
 
     del mark

@@ -15,11 +15,13 @@ from ai_ledger.cli import render
 from ai_ledger.cli.options import (
     F,
     NothingFound,
+    by_option,
     close,
     json_option,
     open_store,
     tz_option,
     url_option,
+    version_option,
 )
 
 if TYPE_CHECKING:
@@ -47,21 +49,6 @@ def catalog_of(url: str) -> Catalog:
     from ai_ledger.catalog import Catalog
 
     return Catalog(database_of(url))
-
-
-def _by_option(command: F) -> F:
-    return click.option(
-        "--by", metavar="NAME", help="Who makes this edit; the user of this terminal, if left out."
-    )(command)
-
-
-def _version_option(command: F) -> F:
-    return click.option(
-        "--version",
-        type=int,
-        metavar="N",
-        help="Only if it is still at this version, which `show` tells.",
-    )(command)
 
 
 def _provider_fields(command: F) -> F:
@@ -159,7 +146,7 @@ def _common(group: click.Group, kind: Kind) -> None:
     )
     @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
     @click.option("--dry-run", is_flag=True, help="Only say what would change.")
-    @_by_option
+    @by_option
     @url_option
     @json_option
     def import_(file: Path, dry_run: bool, by: str | None, url: str, as_json: bool) -> None:
@@ -180,11 +167,12 @@ def _common(group: click.Group, kind: Kind) -> None:
 
 def _switch(action: str, kind: Kind) -> Callable[..., None]:
     @click.argument("name")
-    @_by_option
+    @version_option
+    @by_option
     @url_option
     @json_option
-    def switch(name: str, by: str | None, url: str, as_json: bool) -> None:
-        entry = getattr(catalog_of(url), f"{action}_{kind}")(name, by=by)
+    def switch(name: str, version: int | None, by: str | None, url: str, as_json: bool) -> None:
+        entry = getattr(catalog_of(url), f"{action}_{kind}")(name, by=by, version=version)
         _done(kind, entry, as_json=as_json)
 
     return switch
@@ -223,27 +211,10 @@ def _history(
     changes = catalog.history(kind, name, limit=limit)
     if as_json:
         render.print_json(changes)
-    elif changes:
-        rows: list[list[str]] = []
-        for change in changes:
-            before, after = change.before or {}, change.after or {}
-            what = [
-                f"{field}: {_short(before.get(field))} -> {_short(after.get(field))}"
-                for field in after or before
-                if field != "version" and before.get(field) != after.get(field)
-            ]
-            word = "added" if not before else "removed" if not after else "; ".join(what)
-            rows.append(
-                [render.moment(change.changed_at, zone), render.shown(change.changed_by), word]
-            )
-        render.table(("when", "who", "what"), rows)
+    else:
+        render.changes(changes, zone)
     if not changes:
         raise NothingFound(f"nobody ever changed a {kind} {name}")
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _import(catalog: Catalog, file: Path, dry_run: bool, by: str | None, *, as_json: bool) -> None:
@@ -353,7 +324,7 @@ def list_providers(deleted: bool, url: str, as_json: bool) -> None:
 @providers_command.command("add")
 @click.argument("name")
 @_provider_fields
-@_by_option
+@by_option
 @url_option
 @json_option
 def add_provider(
@@ -393,8 +364,8 @@ def add_provider(
 @providers_command.command("edit")
 @click.argument("name")
 @_provider_fields
-@_version_option
-@_by_option
+@version_option
+@by_option
 @url_option
 @json_option
 def edit_provider(
@@ -537,7 +508,7 @@ def _rates(model: ModelEntry, now: datetime) -> list[str]:
 @click.argument("name")
 @click.option("--provider", required=True, metavar="NAME", help="Who answers.")
 @_model_fields
-@_by_option
+@by_option
 @url_option
 @json_option
 def add_model(
@@ -582,8 +553,8 @@ def add_model(
 @click.option("--provider", metavar="NAME", help="Who answers.")
 @_model_fields
 @click.option("--no-prices", is_flag=True, help="Without the prices that it had.")
-@_version_option
-@_by_option
+@version_option
+@by_option
 @url_option
 @json_option
 def edit_model(

@@ -76,6 +76,23 @@ def json_option(command: F) -> F:
     )(command)
 
 
+def by_option(command: F) -> F:
+    """``--by``."""
+    return click.option(
+        "--by", metavar="NAME", help="Who makes this edit; the user of this terminal, if left out."
+    )(command)
+
+
+def version_option(command: F) -> F:
+    """``--version`` of an edit."""
+    return click.option(
+        "--version",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Only if it is still at this version, which lists tell.",
+    )(command)
+
+
 def period_options(command: F) -> F:
     """``--days``, ``--since``, ``--until``."""
     for option in (
@@ -308,6 +325,7 @@ __all__ = [
     "InvalidValue",
     "NothingFound",
     "Period",
+    "by_option",
     "close",
     "json_option",
     "local_path",
@@ -317,6 +335,7 @@ __all__ = [
     "query_of",
     "tz_option",
     "url_option",
+    "version_option",
     "where_of",
     "where_option",
 ]

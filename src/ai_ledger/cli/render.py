@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -16,6 +16,9 @@ from rich.cells import cell_len
 
 from ai_ledger.money import tidy
 from ai_ledger.records import CallRecord
+
+if TYPE_CHECKING:
+    from ai_ledger.database.changes import Change
 
 MISSING: Final = "-"
 """Stands for what is not known or not set."""
@@ -233,3 +236,24 @@ def amounts(cost: Mapping[str, Decimal]) -> str:
 def moment(value: datetime, zone: tzinfo) -> str:
     """A time of day in *zone*, to the second."""
     return value.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def changes(found: Iterable[Change], zone: tzinfo) -> None:
+    """A history: when, who, and each field from what to what."""
+    rows: list[list[str]] = []
+    for change in found:
+        before, after = change.before or {}, change.after or {}
+        what = [
+            f"{field}: {_short(before.get(field))} -> {_short(after.get(field))}"
+            for field in after or before
+            if field != "version" and before.get(field) != after.get(field)
+        ]
+        word = "added" if not before else "removed" if not after else "; ".join(what)
+        rows.append([moment(change.changed_at, zone), shown(change.changed_by), word])
+    if rows:
+        table(("when", "who", "what"), rows)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:60]}…"
