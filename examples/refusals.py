@@ -78,7 +78,11 @@ class Program:
         self.shown("the catalogue", lambda: ask(client, "qwen-long"))
 
     def quotas(self) -> None:
-        """Which organisation may use which model, how much, and how often."""
+        """
+        Which organisation may use which model, how much, and how often.
+
+        Input is set aside as one token a byte, so a small quota refuses early.
+        """
         quotas = Quotas(self.ledger)
         quotas.set("acme", "qwen-max", enabled=False)
         quotas.set("acme", "qwen-plus", tokens=50)

@@ -174,22 +174,38 @@ class ModelNotAllowed(CallRefused):
 
 class QuotaExceeded(CallRefused):
     """
-    An organisation has used its share of a model.
+    An organisation's share of a model has not enough left for what the call may take.
 
     Args:
         quota: Which: organisation and model, as in its row.
-        used: How many tokens are used, those set aside for calls in flight included.
+        needed: How many tokens this call may take, its input as one token a byte.
+        used: How many are used.
+        reserved: How many are set aside for calls in flight.
         limit: How many there are.
         until: When the quota ends, aware; ``None`` for never.
     """
 
-    def __init__(self, quota: str, *, used: int, limit: int, until: datetime | None) -> None:
+    def __init__(
+        self,
+        quota: str,
+        *,
+        needed: int,
+        used: int,
+        reserved: int,
+        limit: int,
+        until: datetime | None,
+    ) -> None:
         self.quota = quota
+        self.needed = needed
         self.used = used
+        self.reserved = reserved
         self.limit = limit
         self.until = until
         end = f"; it ends at {until.isoformat()}" if until is not None else ""
-        super().__init__(f"quota {quota}: {used:,} of {limit:,} tokens are used{end}")
+        super().__init__(
+            f"quota {quota}: this call may take {needed:,} tokens, and of {limit:,} "
+            f"{used:,} are used and {reserved:,} reserved{end}"
+        )
 
 
 class TooSoon(CallRefused):

@@ -52,7 +52,8 @@ def quotas_command() -> None:
     """
     List and edit which organisation may use which model.
 
-    ORG and MODEL are letter for letter; '*' is each one without a row of its own.
+    ORG is letter for letter, MODEL may be so but for capitals; '*' is each one
+    without a row of its own.
 
     \b
     Examples:
@@ -127,12 +128,17 @@ def list_quotas(org: str | None, use: bool, url: str, zone: tzinfo, as_json: boo
     if switches and not as_json:
         render.heading("Models, for everybody")
         render.table(
-            ("model", "switched", "in flight"),
+            ("model", "switched", "in flight", "version"),
             [
-                [each.model, _switched(each), render.count(each.max_concurrent or None)]
+                [
+                    each.model,
+                    _switched(each),
+                    render.count(each.max_concurrent or None),
+                    str(each.version),
+                ]
                 for each in switches
             ],
-            numbers=("in flight",),
+            numbers=("in flight", "version"),
         )
     if not rows and not switches:
         raise NothingFound("there are no quotas")
@@ -271,33 +277,38 @@ def history(org: str, model: str | None, limit: int, url: str, zone: tzinfo, as_
 
 @quotas_command.command("switch-off")
 @click.argument("model")
+@_version_option
 @_by_option
 @url_option
 @json_option
-def switch_off(model: str, by: str | None, url: str, as_json: bool) -> None:
+def switch_off(model: str, version: int | None, by: str | None, url: str, as_json: bool) -> None:
     """Refuse all calls of a model, whoever makes them, within two seconds everywhere."""
-    _switched_now(quotas_of(url).switch_off(model, by=by), as_json=as_json)
+    _switched_now(quotas_of(url).switch_off(model, version=version, by=by), as_json=as_json)
 
 
 @quotas_command.command("switch-on")
 @click.argument("model")
+@_version_option
 @_by_option
 @url_option
 @json_option
-def switch_on(model: str, by: str | None, url: str, as_json: bool) -> None:
+def switch_on(model: str, version: int | None, by: str | None, url: str, as_json: bool) -> None:
     """Allow a model again, to those whose quotas do."""
-    _switched_now(quotas_of(url).switch_on(model, by=by), as_json=as_json)
+    _switched_now(quotas_of(url).switch_on(model, version=version, by=by), as_json=as_json)
 
 
 @quotas_command.command("cap")
 @click.argument("model")
 @click.argument("number", type=click.IntRange(0))
+@_version_option
 @_by_option
 @url_option
 @json_option
-def cap(model: str, number: int, by: str | None, url: str, as_json: bool) -> None:
+def cap(
+    model: str, number: int, version: int | None, by: str | None, url: str, as_json: bool
+) -> None:
     """Let at most NUMBER calls of a model be in flight, of everybody together; 0: any number."""
-    _switched_now(quotas_of(url).cap(model, number, by=by), as_json=as_json)
+    _switched_now(quotas_of(url).cap(model, number, version=version, by=by), as_json=as_json)
 
 
 def _done(quota: Quota, *, as_json: bool) -> None:

@@ -51,32 +51,48 @@ class Plan:
 
 
 class Admission:
-    """The places that one call holds. What is given back once is not given back twice."""
+    """What one call holds. What is given back once is not given back twice."""
 
-    __slots__ = ("_elsewhere", "_here", "local", "shared")
+    __slots__ = ("_elsewhere", "_here", "local", "shared", "turn", "turns")
 
     def __init__(self, here: LocalPlaces, elsewhere: SharedPlaces) -> None:
         self._here = here
         self._elsewhere = elsewhere
         self.local: Gate | None = None
         self.shared: list[str] = []
+        self.turn: tuple[Gate, float] | None = None
+        self.turns: dict[Gate, int] = {}
 
     @property
     def holds_anything(self) -> bool:
         """Whether there is something to give back."""
-        return self.local is not None or bool(self.shared)
+        return (
+            self.local is not None or bool(self.shared) or self.turn is not None or bool(self.turns)
+        )
 
     def __enter__(self) -> None:
         """From here on, an exception gives all of it back."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is not None:
-            self.end()
+            self.end(unsent=not isinstance(error, GeneratorExit))
 
-    def end(self) -> None:
-        """Give all of it back. Never waits."""
+    def end(self, *, unsent: bool = False) -> None:
+        """
+        Give the places back. Never waits.
+
+        Args:
+            unsent: Nothing was sent, so that turns come back as well. Without it this
+                takes no lock, as collected streams and coroutines need it.
+        """
         gate, self.local = self.local, None
         ids, self.shared = self.shared, []
+        turn, self.turn = self.turn, None
+        turns, self.turns = self.turns, {}
         if gate is not None:
             self._here.leave(gate)
         self._elsewhere.leave(ids)
+        if unsent:
+            if turn is not None:
+                self._here.give_back(*turn)
+            self._elsewhere.give_back(turns)

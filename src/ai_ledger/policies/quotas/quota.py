@@ -15,6 +15,8 @@ from ai_ledger.validation import checked_count, checked_moment
 
 EVERY: Final = "*"
 """In a row: every organisation, or every model, that has no row of its own."""
+NOT_SENT: Final = ("blocked", "circuit_open")
+"""The statuses of calls that were refused before they left."""
 MAX_INTERVAL_S: Final = 366 * 86_400
 MAX_CONCURRENT: Final = 1_000_000
 
@@ -28,7 +30,9 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         org_id: The organisation; ``*`` for each that has no row of its own.
-        model: The model asked for, letter for letter; ``*`` for each without a row.
+        model: The model asked for, however its capitals are written; ``*`` for each
+            without a row. Where tokens are counted, letter for letter: another
+            spelling is refused.
         enabled: Whether calls are allowed at all.
         min_interval_s: Seconds from one call to the next at least; 0 for none.
         tokens: How many may be used from *valid_from* to *valid_until*; 0 for no limit.
@@ -71,12 +75,17 @@ def name_of(org_id: str, model: str) -> str:
     return f"{org_id} / {model}"
 
 
+def folded(model: str) -> str:
+    """*model* as names are compared: capitals are small letters, as in the catalogue."""
+    return model.lower()
+
+
 class ModelSwitch(msgspec.Struct, frozen=True, kw_only=True):
     """
     What holds for a model whoever asks for it, beside the quotas.
 
     Args:
-        model: The model asked for, letter for letter.
+        model: The model asked for, however its capitals are written.
         off: Whether it is switched off for everybody.
         max_concurrent: Calls in flight at the same time, of all organisations and
             processes together; 0 for no bound.
@@ -100,8 +109,8 @@ class QuotaUse(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         tokens_used: Input and output of all its calls from its start to its end;
             those that are not delivered yet are not among them.
-        active_users: How many users made these calls; without a start, those of
-            the last 30 days.
+        active_users: How many users made these calls, refused ones apart; without a
+            start, those of the last 30 days.
     """
 
     tokens_used: int

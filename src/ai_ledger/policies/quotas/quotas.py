@@ -7,7 +7,7 @@ import random
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -31,17 +31,17 @@ from ai_ledger.policies.quotas.known import REFRESH_S, Known, known_rows
 from ai_ledger.policies.quotas.places import LocalPlaces, SharedPlaces
 from ai_ledger.policies.quotas.quota import (
     EVERY,
+    NOT_SENT,
     ModelSwitch,
     Quota,
     QuotaUse,
     checked_name,
+    folded,
     name_of,
 )
 from ai_ledger.policies.quotas.rates import MEMORY, Rates
 from ai_ledger.policies.quotas.tokens import (
     TokenLimits,
-    count_tokens,
-    stop_counting,
     tokens_used,
 )
 from ai_ledger.policy import MARK_PREFIX, Revision
@@ -116,7 +116,7 @@ class Quotas:
         self._url: str | None = None if where is None else database_url_of(where)
         self._remembered: Known | None = None
         self._is_bound = False
-        self._notes: list[Callable[[str, BaseException | None], None]] = []
+        self._ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
         self._rates = Rates(storage)
         self._local = LocalPlaces()
         self._shared = SharedPlaces(self._database, place_ttl)
@@ -146,7 +146,7 @@ class Quotas:
             self._is_bound = True
         elif self._is_bound and self._url != database_url_of(ledger):
             raise ConfigurationError("one Quotas for each store: these belong to another ledger")
-        self._notes.append(ledger.note)
+        self._ledgers.add(ledger)
         self._tokens.bind(ledger)
 
     def check(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
@@ -202,10 +202,10 @@ class Quotas:
         return self._tokens.review(record, answer)
 
     def settle(self, record: CallRecord) -> None:
-        """Give back what the call has held."""
+        """Give back what the call has held; its turn as well, when another policy refused it."""
         admission = self._held.pop(record.id, None)
         if admission is not None:
-            admission.end()
+            admission.end(unsent=record.status in NOT_SENT)
         self._tokens.settle(record)
 
     # Editing
@@ -286,26 +286,37 @@ class Quotas:
 
         remove_quota(self._database(), org_id, model, version=version, by=by)
         self._known.edited()
-        stop_counting(self._database(), org_id, model, by)
 
-    def switch_off(self, model: str, *, by: str | None = None) -> ModelSwitch:
-        """Refuse all calls of *model*, whoever makes them."""
-        return self._switch(model, off=True, by=by)
+    def switch_off(
+        self, model: str, *, version: int | None = None, by: str | None = None
+    ) -> ModelSwitch:
+        """Refuse all calls of *model*, whoever makes them. Raises as `set`."""
+        return self._switch(model, off=True, version=version, by=by)
 
-    def switch_on(self, model: str, *, by: str | None = None) -> ModelSwitch:
-        """Allow *model* again, to those whose quotas do."""
-        return self._switch(model, off=False, by=by)
+    def switch_on(
+        self, model: str, *, version: int | None = None, by: str | None = None
+    ) -> ModelSwitch:
+        """Allow *model* again, to those whose quotas do. Raises as `set`."""
+        return self._switch(model, off=False, version=version, by=by)
 
-    def cap(self, model: str, max_concurrent: int, *, by: str | None = None) -> ModelSwitch:
+    def cap(
+        self,
+        model: str,
+        max_concurrent: int,
+        *,
+        version: int | None = None,
+        by: str | None = None,
+    ) -> ModelSwitch:
         """
         Bound the calls of *model* in flight, of all organisations and processes together.
 
         Args:
             model: Which.
             max_concurrent: How many; 0 for no bound.
+            version: As in `set`.
             by: Who; the user of this process, if left out.
         """
-        return self._switch(model, max_concurrent=max_concurrent, by=by)
+        return self._switch(model, max_concurrent=max_concurrent, version=version, by=by)
 
     # Asking
 
@@ -327,7 +338,7 @@ class Quotas:
             NotFound: There is none.
             InvalidValue: Nothing that is a name.
         """
-        key = checked_name("org_id", org_id), checked_name("model", model)
+        key = checked_name("org_id", org_id), folded(checked_name("model", model))
         found = self._read().quotas.get(key)
         if found is None:
             raise NotFound(f"there is no quota {name_of(org_id, model)}")
@@ -365,7 +376,7 @@ class Quotas:
         from ai_ledger.policies.quotas.gates import taken
 
         org = TOGETHER if org_id is None else key_of(org_id)
-        return taken(self._database(), (org, key_of(model)))
+        return taken(self._database(), (org, key_of(folded(model))))
 
     def close(self) -> None:
         """Wait until what calls have held is given back."""
@@ -406,8 +417,6 @@ class Quotas:
     ) -> Quota:
         from ai_ledger.policies.quotas.rows import save_quota
 
-        # Else a hundred rows that only allow or refuse would ask for budgets.
-        tokens_matter = not fields.keys().isdisjoint(("tokens", "valid_from", "valid_until"))
         saved = save_quota(
             self._database(),
             org_id,
@@ -418,14 +427,14 @@ class Quotas:
             must_exist=must_exist,
         )
         self._known.edited()
-        if tokens_matter:
-            count_tokens(self._database(), saved, by)
         return saved
 
-    def _switch(self, model: str, *, by: str | None, **fields: Any) -> ModelSwitch:
+    def _switch(
+        self, model: str, *, version: int | None, by: str | None, **fields: Any
+    ) -> ModelSwitch:
         from ai_ledger.policies.quotas.rows import save_switch
 
-        saved = save_switch(self._database(), model, by=by, **fields)
+        saved = save_switch(self._database(), model, version=version, by=by, **fields)
         self._known.edited()
         return saved
 
@@ -442,7 +451,7 @@ class Quotas:
             if rows is None:
                 return Plan(unchecked=True)
         org, model = call.org_id, call.request_model
-        switch = rows.switches.get(model) if model is not None else None
+        switch = rows.switches.get(folded(model)) if model is not None else None
         if switch is not None and switch.off:
             raise ModelNotAllowed(f"model {model!r} is switched off for everybody")
         quota = rows.quota_of(org, model)
@@ -463,7 +472,7 @@ class Quotas:
         try:
             self._take(plan, admission)
         except BaseException as problem:
-            admission.end()
+            admission.end(unsent=True)
             if isinstance(problem, AILedgerError) and not isinstance(problem, CallRefused):
                 self._unavailable(problem, None)
                 plan.unchecked = True
@@ -474,17 +483,17 @@ class Quotas:
     def _take(self, plan: Plan, admission: Admission) -> None:
         quota, key = plan.quota, plan.key
         rates = quota.rates if quota is not None else ""
-        # Looked at first, since a turn that was taken for nothing is lost, and
-        # counted last, since a count is.
+        # Looked at first, and counted last, since a count that was for nothing is lost.
         if rates:
             assert quota is not None
             _wait_for_rate(quota, self._rates.seconds_left(rates, key))
         try:
             if plan.local is not None:
-                self._local.enter(plan.local)
+                turn = self._local.enter(plan.local)
                 admission.local = plan.local.gate if plan.local.places else None
+                admission.turn = None if turn is None else (plan.local.gate, turn)
             if plan.shared:
-                admission.shared = self._shared.enter(plan.shared)
+                admission.shared, admission.turns = self._shared.enter(plan.shared)
         except Refused as refused:
             raise _later(refused, quota, plan.model) from None
         if rates:
@@ -505,15 +514,15 @@ class Quotas:
                 if not abandoned:
                     taken.append(admission)
                     return
-            admission.end()
+            admission.end(unsent=True)
 
         try:
             await run_sync(enter)
-        except BaseException:
+        except BaseException as error:
             with lock:
                 abandoned = True
             for admission in taken:
-                admission.end()
+                admission.end(unsent=not isinstance(error, GeneratorExit))
             raise
         return taken[0]
 
@@ -539,8 +548,8 @@ class Quotas:
         return wait
 
     def _unavailable(self, error: AILedgerError, last: Snapshot | None) -> Snapshot | None:
-        for note in self._notes:
-            note("quotas could not be checked", error)
+        for ledger in list(self._ledgers):
+            ledger.note("quotas could not be checked", error)
         if self.on_unavailable == "refuse":
             raise Later(f"whether the quotas allow this cannot be told ({error})", REFRESH_S)
         return last
@@ -550,6 +559,9 @@ def _must_allow(quota: Quota, org: str | None, model: str | None) -> None:
     who = f"{_who(org)} may not use model {model!r}"
     if not quota.enabled:
         raise ModelNotAllowed(f"{who}: quota {quota.name} is disabled")
+    if quota.tokens and quota.model not in (EVERY, model):
+        # The ledger's rows would not be counted for it.
+        raise ModelNotAllowed(f"{who}: quota {quota.name} counts tokens of {quota.model!r} alone")
     if quota.valid_from is None and quota.valid_until is None:
         return
     now = utc_now()
@@ -568,7 +580,7 @@ def _planned(
     *,
     unchecked: bool,
 ) -> Plan:
-    key = (key_of(org), key_of(model))
+    key = (key_of(org), key_of(None if model is None else folded(model)))
     plan = Plan(quota=quota, model=model, key=key, unchecked=unchecked)
     wishes = list[Wish]()
     if quota is not None:
@@ -588,14 +600,17 @@ def _planned(
 def _later(refused: Refused, quota: Quota | None, model: str | None) -> Later:
     wish = refused.wish
     if wish.gate[0] == TOGETHER or quota is None:
-        return Later(f"model {model!r}: {wish.places} calls are in flight, as many as may be", None)
+        return Later(f"model {model!r}: {_in_flight(wish.places)}", None)
     if refused.wait_us is None:
-        return Later(
-            f"quota {quota.name}: {wish.places} calls are in flight, as many as may be", None
-        )
+        return Later(f"quota {quota.name}: {_in_flight(wish.places)}", None)
     return Later(
         f"quota {quota.name}: one call in {quota.min_interval_s:g} s", refused.wait_us / MICRO
     )
+
+
+def _in_flight(number: int) -> str:
+    calls = "1 call is" if number == 1 else f"{number:,} calls are"
+    return f"{calls} in flight, as many as may be"
 
 
 def _wait_for_rate(quota: Quota, seconds: float) -> None:

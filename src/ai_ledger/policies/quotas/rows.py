@@ -11,23 +11,25 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.engine import Connection, RowMapping
 
-from ai_ledger.bounds import label
-from ai_ledger.database.changes import Change, changes_of, note_change, whoever
+from ai_ledger.database.changes import Change, changes_of, editor, note_change
 from ai_ledger.database.engine import Again, Database
 from ai_ledger.database.tables.calls import records
 from ai_ledger.database.tables.quotas import edits, quotas, switches
-from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
+from ai_ledger.errors import AlreadyThere, EditConflict, NotFound
 from ai_ledger.policies.quotas.quota import (
     ACTIVE,
     EVERY,
+    NOT_SENT,
     ModelSwitch,
     Quota,
     QuotaUse,
     checked_concurrent,
     checked_name,
     checked_quota,
+    folded,
     name_of,
 )
+from ai_ledger.policies.quotas.tokens import clock_of, count_tokens, stop_counting
 from ai_ledger.records import utc_now
 
 QUOTA: Final = "quota"
@@ -44,8 +46,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     Args:
         stamp: That of the last edit.
-        quotas: By organisation and model.
-        switches: By model.
+        quotas: By organisation and `folded` model.
+        switches: By `folded` model.
     """
 
     stamp: int
@@ -55,7 +57,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     def quota_of(self, org_id: str | None, model: str | None) -> Quota | None:
         """The most specific row; ``None`` when there is none."""
         for org in (org_id, EVERY):
-            for name in (model, EVERY):
+            for name in (None if model is None else folded(model), EVERY):
                 if org is not None and name is not None:
                     found = self.quotas.get((org, name))
                     if found is not None:
@@ -73,8 +75,8 @@ def snapshot(database: Database, known: Snapshot | None = None) -> Snapshot:
         models = [_switch(row) for row in connection.execute(sa.select(switches)).mappings()]
     return Snapshot(
         stamp,
-        {(row.org_id, row.model): row for row in rows},
-        {row.model: row for row in models},
+        {(row.org_id, folded(row.model)): row for row in rows},
+        {folded(row.model): row for row in models},
     )
 
 
@@ -89,26 +91,34 @@ def save_quota(
     must_exist: bool = False,
 ) -> Quota:
     """Make or change a row; what *fields* does not name stays. See `Quotas.set`."""
-    org_id, model = checked_name("org_id", org_id), checked_name("model", model)
+    org_id, model, by = checked_name("org_id", org_id), checked_name("model", model), editor(by)
     # What is wrong by itself is refused before anything is asked; what is wrong
     # together with what is stored, in the transaction.
     checked_quota(Quota(org_id=org_id, model=model, **fields))
-    where = (quotas.c.org_id == org_id, quotas.c.model == model)
+    # Else a hundred rows that only allow or refuse would ask for budgets.
+    tokens_matter = not fields.keys().isdisjoint(("tokens", "valid_from", "valid_until"))
+    now = clock_of(database) if tokens_matter else utc_now()
 
     def work(connection: Connection) -> Quota:
         _begin_edit(connection)
-        found = connection.execute(sa.select(quotas).where(*where)).mappings().first()
+        found = _found(connection, quotas, model, quotas.c.org_id == org_id)
         old = None if found is None else _quota(found)
         _check_version(f"quota {name_of(org_id, model)}", old, version, must_exist=must_exist)
         before = old or Quota(org_id=org_id, model=model)
         new = checked_quota(msgspec.structs.replace(before, **fields))
+        if tokens_matter:
+            count_tokens(connection, new, now, by)
         if old is not None and new == old:
             return old
         new = _edited(new, by)
         if old is None:
             connection.execute(sa.insert(quotas).values(**_columns(new)))
         else:
-            connection.execute(sa.update(quotas).where(*where).values(**_columns(new)))
+            connection.execute(
+                sa.update(quotas)
+                .where(quotas.c.org_id == org_id, quotas.c.model == new.model)
+                .values(**_columns(new))
+            )
         note_change(
             connection,
             QUOTA,
@@ -126,19 +136,20 @@ def remove_quota(
     database: Database, org_id: str, model: str, *, version: int | None, by: str | None
 ) -> None:
     """Take a row away. See `Quotas.remove`."""
-    org_id, model = checked_name("org_id", org_id), checked_name("model", model)
-    where = (quotas.c.org_id == org_id, quotas.c.model == model)
+    org_id, model, by = checked_name("org_id", org_id), checked_name("model", model), editor(by)
+    now = clock_of(database)
 
     def work(connection: Connection) -> None:
         _begin_edit(connection)
-        found = connection.execute(sa.select(quotas).where(*where)).mappings().first()
+        found = _found(connection, quotas, model, quotas.c.org_id == org_id)
         old = None if found is None else _quota(found)
         _check_version(f"quota {name_of(org_id, model)}", old, version, must_exist=True)
         assert old is not None
-        connection.execute(sa.delete(quotas).where(*where))
-        note_change(
-            connection, QUOTA, _key(org_id, model), before=_plain(old), after=None, by=_editor(by)
+        connection.execute(
+            sa.delete(quotas).where(quotas.c.org_id == org_id, quotas.c.model == old.model)
         )
+        stop_counting(connection, old, now, by)
+        note_change(connection, QUOTA, _key(org_id, model), before=_plain(old), after=None, by=by)
 
     database.writing(work)
 
@@ -149,18 +160,19 @@ def save_switch(
     *,
     off: bool | None = None,
     max_concurrent: int | None = None,
+    version: int | None,
     by: str | None,
 ) -> ModelSwitch:
     """Switch a model off or on, or bound its calls in flight; ``None`` stays as it is."""
-    model = checked_name("model", model)
+    model, by = checked_name("model", model), editor(by)
     if max_concurrent is not None:
         max_concurrent = checked_concurrent(max_concurrent)
 
     def work(connection: Connection) -> ModelSwitch:
         _begin_edit(connection)
-        where = switches.c.model == model
-        found = connection.execute(sa.select(switches).where(where)).mappings().first()
+        found = _found(connection, switches, model)
         old = None if found is None else _switch(found)
+        _check_version(f"switch of model {model!r}", old, version, must_exist=False)
         new = old or ModelSwitch(model=model)
         new = msgspec.structs.replace(
             new,
@@ -174,9 +186,16 @@ def save_switch(
         if old is None:
             connection.execute(sa.insert(switches).values(**values))
         else:
-            connection.execute(sa.update(switches).where(where).values(**values))
+            connection.execute(
+                sa.update(switches).where(switches.c.model == new.model).values(**values)
+            )
         note_change(
-            connection, SWITCH, model, before=_plain(old), after=_plain(new), by=new.updated_by
+            connection,
+            SWITCH,
+            folded(model),
+            before=_plain(old),
+            after=_plain(new),
+            by=new.updated_by,
         )
         return new
 
@@ -186,7 +205,7 @@ def save_switch(
 def history_of(database: Database, org_id: str | None, model: str, limit: int) -> list[Change]:
     """The edits of a row; of a model's switch, without an organisation. Newest first."""
     model = checked_name("model", model)
-    kind, key = SWITCH, model
+    kind, key = SWITCH, folded(model)
     if org_id is not None:
         kind, key = QUOTA, _key(checked_name("org_id", org_id), model)
     with database.reading() as connection:
@@ -208,6 +227,7 @@ def use_of(database: Database, quota: Quota, now: datetime) -> QuotaUse:
     used, users = list(where), [*where, records.c.user_id.is_not(None)]
     if quota.valid_from is not None:
         used.append(records.c.started_at >= quota.valid_from)
+    users.append(records.c.status.not_in(NOT_SENT))
     users.append(records.c.started_at >= (quota.valid_from or now - ACTIVE))
     people = sa.select(records.c.org_id, records.c.user_id).where(*users).distinct().subquery()
     with database.reading() as connection:
@@ -218,7 +238,16 @@ def use_of(database: Database, quota: Quota, now: datetime) -> QuotaUse:
 
 def _key(org_id: str, model: str) -> str:
     # Two names, and no doubt where the first one ends.
-    return msgspec.json.encode((org_id, model)).decode()
+    return msgspec.json.encode((org_id, folded(model))).decode()
+
+
+def _found(
+    connection: Connection, table: sa.Table, model: str, *where: sa.ColumnElement[bool]
+) -> RowMapping | None:
+    """The row of *model*, however its capitals are written."""
+    # Beside it the name itself: SQLite folds the letters of English alone.
+    named = sa.or_(table.c.model == model, sa.func.lower(table.c.model) == folded(model))
+    return connection.execute(sa.select(table).where(*where, named)).mappings().first()
 
 
 def _begin_edit(connection: Connection) -> None:
@@ -233,7 +262,9 @@ def _begin_edit(connection: Connection) -> None:
             raise Again from error  # another process was the first
 
 
-def _check_version(name: str, old: Quota | None, version: int | None, *, must_exist: bool) -> None:
+def _check_version(
+    name: str, old: Quota | ModelSwitch | None, version: int | None, *, must_exist: bool
+) -> None:
     if old is None:
         if must_exist or version:
             raise NotFound(f"there is no {name}")
@@ -249,15 +280,8 @@ def _check_version(name: str, old: Quota | None, version: int | None, *, must_ex
 
 def _edited(row: R, by: str | None) -> R:
     return msgspec.structs.replace(
-        row, version=row.version + 1, updated_at=utc_now(), updated_by=_editor(by)
+        row, version=row.version + 1, updated_at=utc_now(), updated_by=by
     )
-
-
-def _editor(by: str | None) -> str | None:
-    by = whoever() if by is None else by
-    if by is not None and not isinstance(by, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidValue("by", by, "a name")
-    return None if by is None else label(by)
 
 
 def _columns(quota: Quota) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from ai_ledger.terms import Terms
 from ai_ledger.validation import EARLIEST, LATEST
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
     from ai_ledger.database.engine import Database
     from ai_ledger.ledger import Ledger
     from ai_ledger.policies.budgets.budget import Budget
@@ -166,23 +168,29 @@ def budget_name(org_id: str, model: str) -> str:
     return label(f"quota {msgspec.json.encode((org_id, model)).decode()}")
 
 
-def count_tokens(database: Database, quota: Quota, by: str | None) -> None:
-    """Have the ledger's writers count for *quota* from now on, or no longer."""
-    from ai_ledger.policies.budgets.accounts import Accounts
+def count_tokens(connection: Connection, quota: Quota, now: datetime, by: str | None) -> None:
+    """Have the ledger's writers count for *quota* from this transaction on, or no longer."""
+    from ai_ledger.policies.budgets import registration
 
-    accounts = Accounts(database)
     if quota.tokens:
-        accounts.register(terms_of(quota), by=by)
+        registration.register(connection, terms_of(quota), now, by)
     else:
-        stop_counting(database, quota.org_id, quota.model, by)
+        stop_counting(connection, quota, now, by)
 
 
-def stop_counting(database: Database, org_id: str, model: str, by: str | None) -> None:
-    """Have the ledger's writers no longer count for this quota, if they do."""
-    from ai_ledger.policies.budgets.accounts import Accounts
+def stop_counting(connection: Connection, quota: Quota, now: datetime, by: str | None) -> None:
+    """Have the ledger's writers no longer count for *quota*, if they do."""
+    from ai_ledger.policies.budgets import registration
 
     with suppress(NotFound):
-        Accounts(database).deactivate(budget_name(org_id, model), by=by)
+        registration.deactivate(connection, budget_name(quota.org_id, quota.model), now, by)
+
+
+def clock_of(database: Database) -> datetime:
+    """The time by which budgets are put into force."""
+    from ai_ledger.policies.budgets.accounts import Accounts
+
+    return Accounts(database).now()
 
 
 def tokens_used(database: Database, quota: Quota) -> int | None:
@@ -202,7 +210,9 @@ def _translated(refusal: BudgetExceeded | BudgetUnavailable, quota: Quota) -> Ex
         return Later(f"whether the quotas allow this cannot be told ({refusal})", REFRESH_S)
     return QuotaExceeded(
         quota.name,
-        used=int(refusal.used + refusal.reserved),
+        needed=int(refusal.needed),
+        used=int(refusal.used),
+        reserved=int(refusal.reserved),
         limit=int(refusal.limit),
         until=quota.valid_until,
     )
