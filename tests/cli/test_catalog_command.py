@@ -120,6 +120,17 @@ def test_switching(shop, command, kind) -> None:
     assert len(json.loads(command(f"{kind}s", "history", name, "--json").out)) == 4
 
 
+@pytest.mark.parametrize("verb", ["disable", "enable", "remove"])
+def test_switches_at_a_version(shop, command, verb: str) -> None:
+    """
+    A switch is refused when the entry has changed since it was looked at.
+    """
+    late = shop.edit_model("qwen-plus", version=1, display_name="other").version
+    assert command("models", verb, "qwen-plus", "--version", str(late - 1)).code == 2
+    assert shop.model("qwen-plus").status == "enabled"
+    assert command("models", verb, "qwen-plus", "--version", str(late)).code == 0
+
+
 def test_files(shop, command, tmp_path) -> None:
     """
     What is exported is imported as the same; a dry run says what would change.
