@@ -1,5 +1,7 @@
 """Quotas at their edges: finalizers, calls that were never sent, half-made edits, old rows."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import gc

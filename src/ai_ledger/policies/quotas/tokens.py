@@ -136,6 +136,7 @@ class TokenLimits:
             warn_at=(),
             on_unavailable=self._on_unavailable,
         )
+        budget.replaces = True
         for ledger in list(self._ledgers):
             budget.bind(ledger)
         return budget
