@@ -136,6 +136,8 @@ class Budget:
 
     reads_only = True
     passes_on = True
+    replaces = False
+    """Whether it takes the place of another one of its name, as after the edit of a quota."""
 
     def __init__(
         self,
@@ -217,7 +219,7 @@ class Budget:
             )
         holds = holds_of(url)
         for budget in together:
-            holds.bind(budget.terms, ledger)
+            holds.bind(budget.terms, ledger, replaces=budget.replaces)
         holds.warm_up()
         holds.lease_ttl = min(holds.lease_ttl, self._lease_ttl)
         for sink in ledger.sinks:

@@ -199,15 +199,15 @@ class Holds:
             self._quick = Accounts(quick_database(self.url, timeout_s=TIMEOUT_S))
         return self._quick
 
-    def bind(self, terms: Terms, ledger: Ledger) -> None:
+    def bind(self, terms: Terms, ledger: Ledger, *, replaces: bool = False) -> None:
         """
-        Note that *ledger* has a budget with *terms*.
+        Note that *ledger* has a budget with *terms*, maybe in place of another one.
 
         Raises:
             ConfigurationError: A ledger that is still open has another one of this name.
         """
         known, owner = self._bound.get(terms.name, (terms, None))
-        if known != terms and owner is not None and owner() is not None:
+        if known != terms and not replaces and owner is not None and owner() is not None:
             raise ConfigurationError(
                 f"several budgets in one store are called {terms.name!r}: give them names of "
                 "their own"
