@@ -16,6 +16,7 @@ from ai_ledger.cli.options import (
     F,
     NothingFound,
     Period,
+    by_option,
     json_option,
     tz_option,
     url_option,
@@ -30,12 +31,6 @@ def quotas_of(url: str) -> Quotas:
     from ai_ledger.policies.quotas import Quotas
 
     return Quotas(database_of(url))
-
-
-def _by_option(command: F) -> F:
-    return click.option(
-        "--by", metavar="NAME", help="Who makes this edit; the user of this terminal, if left out."
-    )(command)
 
 
 def _version_option(command: F) -> F:
@@ -162,7 +157,7 @@ def list_quotas(org: str | None, use: bool, url: str, zone: tzinfo, as_json: boo
 )
 @click.option("--enabled/--disabled", default=None, help="Whether calls are allowed at all.")
 @_version_option
-@_by_option
+@by_option
 @url_option
 @tz_option
 @json_option
@@ -208,7 +203,7 @@ def _switch(name: str, effect: str) -> None:
     @click.argument("org")
     @click.argument("model")
     @_version_option
-    @_by_option
+    @by_option
     @url_option
     @json_option
     def switch(
@@ -226,7 +221,7 @@ _switch("disable", "Refuse the calls of a quota from now on.")
 @click.argument("org")
 @click.argument("model")
 @_version_option
-@_by_option
+@by_option
 @url_option
 def remove_quota(org: str, model: str, version: int | None, by: str | None, url: str) -> None:
     """Take a quota away; its history stays."""
@@ -278,7 +273,7 @@ def history(org: str, model: str | None, limit: int, url: str, zone: tzinfo, as_
 @quotas_command.command("switch-off")
 @click.argument("model")
 @_version_option
-@_by_option
+@by_option
 @url_option
 @json_option
 def switch_off(model: str, version: int | None, by: str | None, url: str, as_json: bool) -> None:
@@ -289,7 +284,7 @@ def switch_off(model: str, version: int | None, by: str | None, url: str, as_jso
 @quotas_command.command("switch-on")
 @click.argument("model")
 @_version_option
-@_by_option
+@by_option
 @url_option
 @json_option
 def switch_on(model: str, version: int | None, by: str | None, url: str, as_json: bool) -> None:
@@ -301,7 +296,7 @@ def switch_on(model: str, version: int | None, by: str | None, url: str, as_json
 @click.argument("model")
 @click.argument("number", type=click.IntRange(0))
 @_version_option
-@_by_option
+@by_option
 @url_option
 @json_option
 def cap(

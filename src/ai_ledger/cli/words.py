@@ -14,6 +14,7 @@ from ai_ledger.cli import render
 from ai_ledger.cli.options import (
     F,
     NothingFound,
+    by_option,
     close,
     json_option,
     open_store,
@@ -42,12 +43,6 @@ def _list_of(url: str) -> WordList:
             close(open_store(one))
             return WordList(one)
     raise click.UsageError("--url: words need sqlite:, postgresql: or mysql:")
-
-
-def _by_option(command: F) -> F:
-    return click.option(
-        "--by", metavar="NAME", help="Who makes this edit; the user of this terminal, if left out."
-    )(command)
 
 
 def _version_option(command: F) -> F:
@@ -207,7 +202,7 @@ def _done(verb: str, word: Word, *, as_json: bool) -> None:
 @_org_option
 @_fields
 @_literal_option
-@_by_option
+@by_option
 @url_option
 @json_option
 def add_word(
@@ -248,7 +243,7 @@ def add_word(
 @_fields
 @_literal_option
 @_version_option
-@_by_option
+@by_option
 @url_option
 @json_option
 def edit_word(
@@ -290,7 +285,7 @@ def _switch(name: str, active: bool, verb: str) -> Callable[..., None]:
     @words_command.command(name, short_help=f"Switch words {'on' if active else 'off'}.")
     @click.argument("ids", type=int, nargs=-1, required=True, metavar="ID...")
     @_version_option
-    @_by_option
+    @by_option
     @url_option
     @json_option
     def switch(
@@ -317,7 +312,7 @@ disable_words = _switch("disable", False, "disabled")
 @words_command.command("remove")
 @click.argument("id", type=int)
 @_version_option
-@_by_option
+@by_option
 @url_option
 @json_option
 def remove_word(
@@ -352,7 +347,7 @@ def remove_word(
 @click.option("--keep-good", is_flag=True, help="Take the good lines although others are bad.")
 @click.option("--dry-run", is_flag=True, help="Only say what would become of each line.")
 @_literal_option
-@_by_option
+@by_option
 @url_option
 @json_option
 def import_command(
@@ -540,7 +535,7 @@ def _told(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
 @words_command.command("settings")
 @click.option("--fuzzy/--no-fuzzy", default=None, help="Fuzzy matching, for every process.")
 @_version_option
-@_by_option
+@by_option
 @tz_option
 @url_option
 @json_option
