@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from tests.databases import empty, fresh_database
+from tests.databases import EACH, empty, fresh_database
 
 from ai_ledger.database.upgrade import upgrade
+from ai_ledger.testing import Provider
 
 # A busy machine is no failure of a property.
 settings.register_profile("everywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,13 +47,20 @@ def mariadb() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param("postgresql", marks=pytest.mark.postgres),
-        pytest.param("mariadb", marks=pytest.mark.mariadb),
-    ]
-)
+@pytest.fixture(scope="session")
+def _provider() -> Iterator[Provider]:
+    with Provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(_provider: Provider) -> Provider:
+    """The loopback provider, on a good day until it is told otherwise."""
+    _provider.reset()
+    return _provider
+
+
+@pytest.fixture(params=EACH)
 def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty ledger in each database in turn."""
     if request.param == "sqlite":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,11 +13,31 @@ import sqlalchemy as sa
 
 from ai_ledger.database.engine import database_url
 from ai_ledger.database.tables import metadata
+from ai_ledger.database.upgrade import upgrade
 
 SERVERS = {
     "postgresql": ("AI_LEDGER_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/test"),
     "mariadb": ("AI_LEDGER_TEST_MARIADB", "mysql://root@127.0.0.1:3306/test"),
 }
+
+
+EACH = (
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.postgres),
+    pytest.param("mariadb", marks=pytest.mark.mariadb),
+)
+"""Each kind of database in turn, for a fixture or a test."""
+
+
+@contextmanager
+def ledger_of(kind: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty ledger in a database of this *kind*; SQLite's is in *folder*."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/ledger.db"
+        return
+    with fresh_database(kind) as url:
+        upgrade(url)
+        yield url
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ai_ledger.delivery import Delivery, Limits
+from ai_ledger.delivery import Delivery, Limits, process
 from ai_ledger.delivery import delivery as delivery_module
 from ai_ledger.delivery.courier import HELD_DELAY, LONGEST_DELAY, PROBE_EVERY, Courier
 from ai_ledger.errors import RecordRefused, SinkUnavailable
@@ -668,6 +668,17 @@ def test_close_delivers_closes_and_leaves_nothing(deliver: Any, folder: Path) ->
     assert list(folder.iterdir()) == []
 
 
+def test_sinks_are_closed_when_nothing_was_ever_delivered(deliver: Any) -> None:
+    """
+    A store that was only asked, or written to by itself, is closed all the same, once.
+    """
+    shelf = Shelf()
+    delivery = deliver(shelf)
+
+    assert (delivery.close(), delivery.close()) == (True, True)
+    assert shelf.closed == 1
+
+
 def test_a_call_in_flight_at_the_end_is_unfinished(deliver: Any, folder: Path) -> None:
     """
     Who closes in mid-call gets an unfinished record at once; its end, when it comes, is kept.
@@ -949,6 +960,26 @@ def test_a_fork_does_not_wait_for_a_sink_that_hangs(deliver: Any) -> None:
     assert shelf.forked == 0
 
 
+def test_a_ledger_opened_while_a_fork_waits(deliver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    It begins anew in the child like those that were there before.
+    """
+    shelf = Shelf()
+    wait = process.turns.before_fork
+
+    def before_fork() -> None:
+        deliver(shelf)
+        wait()
+
+    monkeypatch.setattr(process.turns, "before_fork", before_fork)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if shelf.forked == 1 else 1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert shelf.forked == 0
+
+
 def test_forks_while_segments_come_and_go(deliver: Any) -> None:
     """
     Forking takes its locks in the order of an append, so neither waits for the other.
@@ -1167,10 +1198,8 @@ def test_the_forgotten_do_not_come_back(deliver: Any, folder: Path) -> None:
     ]
 
 
-def test_forgetting_waits_for_a_batch_on_its_way(deliver: Any) -> None:
-    """
-    When it returns, no sink is at work any more on what it was given before.
-    """
+def _with_a_batch_on_its_way(deliver: Any) -> tuple[Shelf, Delivery]:
+    """A sink that has been given a call and takes its time, and who delivers to it."""
     shelf = Shelf()
     reached, go = threading.Event(), threading.Event()
 
@@ -1184,6 +1213,14 @@ def test_forgetting_waits_for_a_batch_on_its_way(deliver: Any) -> None:
     delivery._ring()
     assert reached.wait(60)
     threading.Timer(0.1, go.set).start()
+    return shelf, delivery
+
+
+def test_forgetting_waits_for_a_batch_on_its_way(deliver: Any) -> None:
+    """
+    When it returns, no sink is at work any more on what it was given before.
+    """
+    shelf, delivery = _with_a_batch_on_its_way(deliver)
 
     delivery.forget(lambda each: each.user_id == "u-1", forgotten)
 
@@ -1196,19 +1233,7 @@ def test_forgetting_on_a_broken_disk_waits_all_the_same(
     """
     The caller hears that not all is forgotten, when the batch on its way has arrived.
     """
-    shelf = Shelf()
-    reached, go = threading.Event(), threading.Event()
-
-    def slowly(records: Sequence[CallRecord]) -> None:
-        reached.set()
-        go.wait(60)
-
-    shelf.before = slowly
-    delivery = deliver(shelf)
-    delivery.end(record(user_id="u-1"))
-    delivery._ring()
-    assert reached.wait(60)
-    threading.Timer(0.1, go.set).start()
+    shelf, delivery = _with_a_batch_on_its_way(deliver)
 
     def refuse(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "no room")

@@ -19,6 +19,7 @@ import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -216,6 +217,25 @@ def test_the_reference_is_complete(page: str, names: list[str]) -> None:
     text = "\n".join(_lines(page))
 
     assert [name for name in names if not re.search(rf"\b{re.escape(name)}\b", text)] == []
+
+
+def test_names_in_the_changelog_are_there() -> None:
+    """
+    What the changelog calls by its full name can be imported by it.
+    """
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    names = re.findall(r"`(ai_ledger(?:\.\w+)+)", text)
+
+    assert len(names) > 40
+    assert [name for name in names if not _is_there(name)] == []
+
+
+def _is_there(name: str) -> bool:
+    try:
+        resolve_name(name)
+    except (AttributeError, ImportError):
+        return False
+    return True
 
 
 def _lines(path: str) -> list[str]:

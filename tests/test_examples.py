@@ -63,6 +63,23 @@ REPORTS = {
         "CircuitOpen by a breaker: provider 'deepseek': 3 of 3 calls failed within 60 s; try again",
         "(blocked 6, circuit_open 1, failed 3, success 3)",
     ],
+    "metrics": [
+        "the program still sees its own error: InternalServerError",
+        'ai_ledger_calls_total{function="summarize",model="qwen-plus",operation="chat",'
+        'provider="",status="success"} 2.0',
+        'ai_ledger_calls_total{function="chat",model="qwen-plus",operation="chat",'
+        'provider="",status="failed"} 1.0',
+        'ai_ledger_cost_total{currency="CNY",function="chat",',
+    ],
+    "traces": [
+        "POST /answers  below nothing",
+        "chat qwen-max  below POST /answers  2 in + 8 out",
+        "chat qwen-plus  below POST /answers  2 in + 8 out",
+        "chat qwen-turbo  below POST /answers  2 in + 8 out",
+        "chat gpt-4o-mini  below nothing  2 in + 8 out",
+        "gen_ai.client.operation.duration  4 series",
+        "ai_ledger.client.cost  4 series",
+    ],
 }
 
 
@@ -80,6 +97,10 @@ def test_example(name: str, tmp_path: Path) -> None:
     """
     if name == "fastapi_app":
         pytest.importorskip("fastapi", reason="fastapi is not installed")
+    if name == "metrics":
+        pytest.importorskip("prometheus_client", reason="prometheus_client is not installed")
+    if name == "traces":
+        pytest.importorskip("opentelemetry.sdk", reason="opentelemetry-sdk is not installed")
     kept = {
         key: value
         for key, value in os.environ.items()

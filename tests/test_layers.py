@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,10 @@ ROOT = Path(ai_ledger.__file__).parent
 ORDER = (
     "_version",
     "errors",
+    "forks",
+    "interruptions",
     "loading",
+    "refreshed",
     "money",
     "currencies",
     "records",
@@ -26,6 +30,7 @@ ORDER = (
     "terms",
     "totals",
     "secrets",
+    "references",
     "incidents",
     "policy",
     "context",
@@ -35,6 +40,7 @@ ORDER = (
     "redaction",
     "tokens",
     "calls",
+    "gatekeeper",
     "entries",
     "database",
     "sinks",
@@ -53,9 +59,11 @@ ORDER = (
     "policies",
     "catalog",
     "alerts",
+    "access",
     "testing",
     "demo",
     "doctor",
+    "web",
     "cli",
     "__init__",
 )
@@ -114,6 +122,21 @@ def test_capture_and_stats_never_meet() -> None:
     """
     assert "stats" not in _imports_of("capture")
     assert "capture" not in _imports_of("stats")
+
+
+def test_rooms_of_the_console_share_no_pages() -> None:
+    """
+    A room of the console imports what another one knows, never its pages or its API.
+    """
+    faces = re.compile(r"from ai_ledger\.web\.(\w+)\.(\w*(?:pages|api)) import")
+    crossings = [
+        f"{path.parent.name}/{path.name}: {found.group()}"
+        for path in sorted((ROOT / "web").glob("*/*.py"))
+        for found in faces.finditer(path.read_text())
+        if found.group(1) != path.parent.name
+    ]
+
+    assert crossings == []
 
 
 @pytest.mark.parametrize(

@@ -558,7 +558,7 @@ def test_what_was_never_seen_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> 
     """
     An answer that nobody looked at is estimated, however exactly the question was counted.
     """
-    monkeypatch.setattr("ai_ledger.ledger.count_tokens", lambda text, model: (7, "counted"))
+    monkeypatch.setattr("ai_ledger.tokens.count_tokens", lambda text, model: (7, "counted"))
     sink = MemorySink()
     with Ledger(sinks=[sink], journal=False) as ledger:
         for content in (None, "an answer"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -52,12 +52,6 @@ class Broken:
 
     def settle(self, record: CallRecord) -> None:
         raise ZeroDivisionError
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with Provider() as provider:
-        yield provider
 
 
 def _ledger(*policies: Policy, **options: Any) -> Ledger:

@@ -158,7 +158,7 @@ def test_marks_are_not_the_callers_tags() -> None:
             "ai_ledger.checked": "yes",
             "ai_ledger.seen": "1",
         }
-        assert ledger.health().incidents == {"a policy's mark must begin with ai_ledger.": 2}
+        assert ledger.health().incidents == {"a mark must begin with ai_ledger.": 2}
 
 
 class Broken(Plain):

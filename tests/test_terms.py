@@ -162,17 +162,17 @@ def test_matching() -> None:
     assert not budget.matches(call())
 
 
-def test_scopes() -> None:
+def test_whose() -> None:
     """
-    Nobody, the empty text and a text that looks like either are three different scopes.
+    Nobody, the empty text and a text that looks like either are three different keys.
     """
     users, teams = terms(each="user_id"), terms(each="tags.team")
 
-    scopes = [users.scope_of(call(user_id=user)) for user in (None, "", "\\", "ada")]
+    keys = [users.whose(call(user_id=user)) for user in (None, "", "\\", "ada")]
 
-    assert scopes == ["", "\\", "\\\\", "ada"]
-    assert teams.scope_of(call(tags={"team": "a"})) == "a"
-    assert terms().scope_of(call(user_id="ada")) == ""
+    assert keys == ["", "\\", "\\\\", "ada"]
+    assert teams.whose(call(tags={"team": "a"})) == "a"
+    assert terms().whose(call(user_id="ada")) == ""
 
 
 FREE = {"unpriced_as": (2, 3), "rates": {"USD": "7.1234567891"}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import openai
@@ -431,3 +432,16 @@ def test_a_ledger_in_memory(client):
 
     assert summary.tokens.total == 11
     assert [group.key for group in summary.groups] == [{"user_id": "u-1"}]
+
+
+def test_a_provider_that_is_reset_is_as_it_was_made() -> None:
+    """
+    Whoever uses it next is not answered with what the one before has set.
+    """
+    with Provider(text="as made") as provider:
+        made = provider.default
+        provider.default = replace(made, text="for one test")
+
+        provider.reset()
+
+        assert provider.default == made

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ai_ledger.defaults import default_ledger, open_ledger, record_ai_usage, use_ledger
     from ai_ledger.delivery import Health
     from ai_ledger.errors import (
+        AccessDenied,
         AILedgerError,
         AlreadyThere,
         BudgetExceeded,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 # Without Stats, which needs an extra: `from ai_ledger import *` does with the core.
 __all__ = [
     "AILedgerError",
+    "AccessDenied",
     "AlreadyThere",
     "AnyOf",
     "Between",
@@ -126,6 +128,7 @@ _HOME = {
     "delivery": ("Health",),
     "errors": (
         "AILedgerError",
+        "AccessDenied",
         "AlreadyThere",
         "BudgetExceeded",
         "BudgetUnavailable",

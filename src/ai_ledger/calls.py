@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from ai_ledger.answers import Answer, read_answer, to_text
+from ai_ledger.answers import Answer, read_answer
 from ai_ledger.bounds import MAX_ERROR_CHARS, label, storable
 from ai_ledger.errors import CallRefused
 from ai_ledger.money import rounded
 from ai_ledger.records import CallRecord, Status, Usage
 from ai_ledger.secrets import scrub
-from ai_ledger.tokens import estimate_tokens
+from ai_ledger.tokens import asked, estimate_tokens
 
 if TYPE_CHECKING:
     from ai_ledger.policy import Policy
@@ -246,16 +246,6 @@ def content_part(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """The part of a request's body that says what was asked."""
     found = {key: body[key] for key in _CONTENT_KEYS if body.get(key) is not None}
     return found or None
-
-
-def asked(part: Mapping[str, Any]) -> str | list[Any]:
-    """What is to be counted of the *part* of a request that `content_part` gives."""
-    messages = part.get("messages") or part.get("input")
-    more = {key: value for key, value in part.items() if value is not messages}
-    if isinstance(messages, list):
-        listed = cast("list[Any]", messages)
-        return [*listed, *({"content": to_text(value)} for value in more.values())]
-    return to_text({"": messages, **more}) if more else str(messages or "")
 
 
 class ManualCall:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
+from ai_ledger.forks import after_fork_in_child
 from ai_ledger.ledger import Ledger
 from ai_ledger.locations import ledger_urls
 from ai_ledger.options import wrong_option
@@ -95,5 +95,4 @@ def _after_fork_in_child() -> None:
     _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+after_fork_in_child(_after_fork_in_child)

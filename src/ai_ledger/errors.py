@@ -16,6 +16,7 @@ What ai-ledger raises, and when.
     │   ├── NotFound            there is nothing of that name (also a LookupError)
     │   ├── AlreadyThere        there is something of that name, or one that overlaps
     │   └── EditConflict        somebody else has changed it meanwhile: read it again
+    ├── AccessDenied            somebody who is known may not see or do this
     └── CallRefused             a policy refused the call; nothing was sent
         ├── ContextMissing      a required context field was not set
         ├── BudgetExceeded      a budget has not enough left
@@ -106,6 +107,10 @@ class SchemaError(AILedgerError):
     """The database's tables are not those of this version. Says which command mends it."""
 
 
+class AccessDenied(AILedgerError):
+    """Somebody who is known may not see or do this. Says which role it takes."""
+
+
 class CallRefused(AILedgerError):
     """
     A policy refused the call. Nothing was sent and nothing was spent.
@@ -127,7 +132,7 @@ class BudgetExceeded(CallRefused):
 
     Args:
         budget: The budget's name.
-        scope: For whom, where there is one budget each; ``None`` for all together.
+        whose: For whom, where there is one budget each; ``None`` for all together.
         unit: ``tokens``, or the code of a currency.
         limit: How much there is in the period, in units of *unit*.
         used: How much of it is spent.
@@ -140,7 +145,7 @@ class BudgetExceeded(CallRefused):
         self,
         budget: str,
         *,
-        scope: str | None,
+        whose: str | None,
         unit: str,
         limit: Decimal,
         used: Decimal,
@@ -149,17 +154,17 @@ class BudgetExceeded(CallRefused):
         resets_at: datetime | None,
     ) -> None:
         self.budget = budget
-        self.scope = scope
+        self.whose = whose
         self.unit = unit
         self.limit = limit
         self.used = used
         self.reserved = reserved
         self.needed = needed
         self.resets_at = resets_at
-        whose = f" for {scope!r}" if scope is not None else ""
+        each = f" for {whose!r}" if whose is not None else ""
         until = f"; it resets at {resets_at.isoformat()}" if resets_at is not None else ""
         super().__init__(
-            f"budget {budget!r}{whose}: this call may take {needed:f} {unit}, and of {limit:f} "
+            f"budget {budget!r}{each}: this call may take {needed:f} {unit}, and of {limit:f} "
             f"{used:f} are used and {reserved:f} reserved{until}"
         )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,18 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import msgspec
 
 from ai_ledger.answers import to_text
-from ai_ledger.bounds import MAX_TEXT_BYTES, cut, label, storable, whole_bytes
-from ai_ledger.calls import ManualCall, OpenCall, asked, content_part, status_of
+from ai_ledger.bounds import MAX_TEXT_BYTES, cut, label, storable
+from ai_ledger.calls import ManualCall, OpenCall, content_part
 from ai_ledger.context import Context, current_context
 from ai_ledger.delivery import Delivery, Health
 from ai_ledger.entries import checked_text, entry
-from ai_ledger.errors import (
-    CallRefused,
-    ConfigurationError,
-    ContextMissing,
-    InvalidValue,
-    SinkError,
-)
+from ai_ledger.errors import ConfigurationError, InvalidValue, SinkError
+from ai_ledger.forks import Living
+from ai_ledger.gatekeeper import Gatekeeper
 from ai_ledger.incidents import Incidents
 from ai_ledger.locations import journal_folder, ledger_urls, sink_name
 from ai_ledger.options import (
@@ -40,7 +34,7 @@ from ai_ledger.options import (
     prices_of,
     sinks_of,
 )
-from ai_ledger.policy import MARK_PREFIX, Policy, Revision
+from ai_ledger.policy import Policy
 from ai_ledger.pricing import PriceTable
 from ai_ledger.pricing.stored import ledger_prices
 from ai_ledger.query import Query
@@ -54,7 +48,7 @@ from ai_ledger.redaction import FAILED, Redactor
 from ai_ledger.secrets import scrub_known
 from ai_ledger.sinks import Sink, Store, open_sink
 from ai_ledger.sinks.scan import forgotten, matches
-from ai_ledger.tokens import count_tokens
+from ai_ledger.tokens import counted
 
 if TYPE_CHECKING:
     from ai_ledger.pricing import RepriceReport
@@ -136,6 +130,9 @@ class Ledger:
         # Last, since others may have to be closed.
         self.sinks: Final = (*sinks_of(map(open_sink, self.urls)), *own)
         """All sinks, those of *url* first."""
+        self._markers: Final[tuple[Callable[[], Mapping[str, str] | None], ...]] = tuple(
+            sink.marks for sink in cast("tuple[Any, ...]", self.sinks) if hasattr(sink, "marks")
+        )
         self.prices: Final = ledger_prices(table, self.sinks)
         """What calls are priced by: the catalogue of the first SQL store, then *prices*."""
         self.on_missing: Final = on_missing
@@ -149,7 +146,12 @@ class Ledger:
             else None
         )
         self._open: dict[str, OpenCall] = {}
-        self._bound: dict[int, Policy] = {}
+        self._gatekeeper: Final = Gatekeeper(
+            self,
+            require=self.require,
+            refuses=on_missing == "raise",
+            keep_request=self._keep_request,
+        )
         self._delivery: Final = Delivery(
             self.sinks,
             folder=journal_folder(journal, self.urls, self.sinks),
@@ -161,7 +163,7 @@ class Ledger:
         self._delivery.before_exit(self._finish_open_calls)
         _living.add(self)
         for policy in self.policies:
-            self._bind(policy)
+            self._gatekeeper.bind(policy)
 
     # Recording
 
@@ -215,7 +217,7 @@ class Ledger:
             function=context.function,
             business_type=context.business_type,
             reference_id=context.reference_id,
-            tags=context.tags,
+            tags=self._marked(context.tags) if self._markers else context.tags,
         )
         call = OpenCall(self, begun, request, secrets)
         self._keep_request(call)
@@ -223,10 +225,21 @@ class Ledger:
         if started is not None:
             call.started = started
         if ask and self.require:
-            self._require(call)
+            self._gatekeeper.check_context(call)
         if ask and (self.policies or policies):
             call.policies = (*self.policies, *policies)
         return call
+
+    def _marked(self, tags: dict[str, str]) -> dict[str, str]:
+        """*tags* with what sinks want to know of here and now when they get the record."""
+        for marks in self._markers:
+            try:
+                made = marks()
+                if made:
+                    tags = {**tags, **self._gatekeeper.own_marks(made)}
+            except Exception as problem:  # noqa: BLE001  # the boundary around a sink
+                self.note("a sink's marks could not be made", problem)
+        return tags
 
     def _keep_request(self, call: OpenCall) -> None:
         if call.request is None or self._content != "full":
@@ -242,34 +255,14 @@ class Ledger:
         Raises:
             CallRefused: A policy refused. The refused call is on the books.
         """
-        for policy in call.policies:
-            try:
-                if id(policy) not in self._bound:
-                    self._bind(policy)
-                revision = policy.check(call.begun, call.request)
-                if revision is not None:
-                    self._revise(call, revision)
-            except BaseException as problem:  # noqa: BLE001  # looked at there
-                self._stumbled(call, policy, problem)
-            call.admitted += 1
+        if call.policies:
+            self._gatekeeper.ask(call)
         self._delivery.begin(call.begun)
 
     async def aadmit(self, call: OpenCall) -> None:
         """`admit` for coroutines: a policy that has to wait holds nobody else up."""
-        for policy in call.policies:
-            try:
-                if id(policy) not in self._bound:
-                    self._bind(policy)
-                acheck = getattr(policy, "acheck", None)
-                if acheck is None:
-                    revision = policy.check(call.begun, call.request)
-                else:
-                    revision = await acheck(call.begun, call.request)
-                if revision is not None:
-                    self._revise(call, revision)
-            except BaseException as problem:  # noqa: BLE001  # looked at there
-                self._stumbled(call, policy, problem)
-            call.admitted += 1
+        if call.policies:
+            await self._gatekeeper.aask(call)
         self._delivery.begin(call.begun)
 
     def end_call(
@@ -294,13 +287,13 @@ class Ledger:
                 status=status, error_type=type(error).__name__ if error else None
             )
         if call.policies:
-            record = self._review(call, record)
+            record = self._gatekeeper.review(call, record)
         if call.forgotten:
             record = forgotten(record)
         call.ledgered = record
         self._delivery.end(record)
         if call.admitted:
-            self._settle(call, record)
+            self._gatekeeper.settle(call, record)
 
     def call(
         self, model: str, *, operation: str = "chat", provider: str | None = None, **context: Any
@@ -340,6 +333,8 @@ class Ledger:
             InvalidValue: A value that no record can hold; names the field.
         """
         record = entry({"model": model, **fields}, self.content_of)
+        if self._markers:
+            record = record.replace(tags=self._marked(record.tags))
         self._delivery.end(record)
         return record
 
@@ -362,90 +357,12 @@ class Ledger:
         """Count something that went wrong inside the ledger; logged once for each reason."""
         self._incidents.note(reason, error)
 
-    # Policies
-
-    def _require(self, call: OpenCall) -> None:
-        missing = [name for name in self.require if getattr(call.begun, name) is None]
-        if not missing:
-            return
-        if self.on_missing == "warn":
-            self.note(f"calls without {', '.join(missing)}")
-            return
-        refusal = ContextMissing(
-            f"this ledger requires {', '.join(missing)}: set it with call_context(…), "
-            "client.with_context(…) or TrackedClient(…)"
-        )
-        self.end_call(call, "blocked", refusal)
-        raise refusal
-
-    def _stumbled(self, call: OpenCall, policy: Policy, problem: BaseException) -> None:
-        """Raise a refusal, or what ended a coroutine that waited; pass over what is broken."""
-        if (
-            isinstance(problem, Exception)
-            and not isinstance(problem, CallRefused)
-            and not getattr(policy, "passes_on", False)
-        ):
-            self.note(f"policy {type(policy).__name__} broke", problem)
-            return
-        self.end_call(call, status_of(problem), problem)
-        raise problem
-
-    def _bind(self, policy: Policy) -> None:
-        """Make a policy known to this ledger, once; a client's policies are not known before."""
-        if id(policy) in self._bound:
-            return
-        bind = getattr(policy, "bind", None)
-        if bind is not None:
-            bind(self)
-        # Kept, so that no other object ever has this id.
-        self._bound[id(policy)] = policy
-
-    def _revise(self, call: OpenCall, revision: object) -> None:
-        if not isinstance(revision, Revision):
-            return
-        if revision.marks:
-            call.marks = {**call.marks, **self._marks(revision.marks)}
-        if revision.request is not None:
-            call.request = call.revised = revision.request
-            self._keep_request(call)
-
-    def _marks(self, marks: Mapping[str, str]) -> dict[str, str]:
-        """Those of *marks* that are a policy's to make: no other tag is touched."""
-        kept = {
-            label(name): label(value)
-            for name, value in marks.items()
-            if name.startswith(MARK_PREFIX)
-        }
-        if len(kept) < len(marks):
-            self.note(f"a policy's mark must begin with {MARK_PREFIX}")
-        return kept
-
-    def _review(self, call: OpenCall, record: CallRecord) -> CallRecord:
-        """*record* with the marks that policies put on it."""
-        marks = dict(call.marks)
-        answer = call.answer.content if call.answer is not None else None
-        for policy in call.policies[: call.admitted]:
-            review = getattr(policy, "review", None)
-            if review is not None:
-                try:
-                    marks.update(self._marks(review(record, answer) or {}))
-                except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
-                    self.note(f"policy {type(policy).__name__} broke", problem)
-        return record.replace(tags={**record.tags, **marks}) if marks else record
-
-    def _settle(self, call: OpenCall, record: CallRecord) -> None:
-        for policy in call.policies[: call.admitted]:
-            try:
-                policy.settle(record)
-            except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
-                self.note(f"policy {type(policy).__name__} broke", problem)
-
     # The delivery thread
 
     def _prepare(self, record: CallRecord) -> CallRecord:
         """Count what nobody reported, then price. Runs in the delivery thread."""
         if record.usage_source == "estimated" and record.input_tokens is None:
-            record = _counted(record)
+            record = counted(record)
         return self.prices.priced(record)
 
     def _finish_open_calls(self) -> None:
@@ -585,7 +502,7 @@ class Ledger:
         return f"Ledger({', '.join(sink_name(sink) for sink in self.sinks)})"
 
 
-_living: weakref.WeakSet[Ledger] = weakref.WeakSet()
+_living: Final[Living[Ledger]] = Living()
 
 
 def living_ledgers() -> list[Ledger]:
@@ -595,45 +512,3 @@ def living_ledgers() -> list[Ledger]:
 
 def _moment_of(started: float) -> datetime:
     return utc_now() - timedelta(seconds=time.perf_counter() - started)
-
-
-def _counted(record: CallRecord) -> CallRecord:
-    """*record* with its tokens counted from its texts, as well as this machine can."""
-    model = record.response_model or record.request_model
-    exact = True
-    counts: list[int | None] = []
-    for text, absent in ((record.request_content, None), (record.response_content, 1)):
-        if text is None:
-            # Nothing was seen, so nothing can have been counted.
-            counts.append(absent)
-            exact = False
-            continue
-        tokens, source = count_tokens(_asked(text) if absent is None else text, model)
-        whole = whole_bytes(text)
-        if whole is not None:
-            # Only the beginning is there: as much again for each as many bytes.
-            tokens = tokens * whole // len(text.encode())
-        exact = exact and source == "counted" and whole is None
-        counts.append(tokens)
-    return record.replace(
-        input_tokens=counts[0],
-        output_tokens=counts[1],
-        usage_source="counted" if exact else "estimated",
-    )
-
-
-def _asked(content: str) -> str | list[Any]:
-    """What is to be counted of a request's content, which is kept as JSON."""
-    try:
-        return asked(msgspec.json.decode(content, type=dict[str, Any]))
-    except msgspec.MsgspecError:
-        return content  # cut short
-
-
-def _after_fork_in_child() -> None:
-    for ledger in list(_living):
-        ledger.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

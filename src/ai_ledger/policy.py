@@ -10,7 +10,7 @@ import msgspec
 from ai_ledger.records import CallRecord
 
 MARK_PREFIX: Final = "ai_ledger."
-"""How the names of tags begin that policies put on records; nobody else's may."""
+"""How the names of tags begin that policies and sinks put on records; nobody else's may."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,8 @@ class Policy(Protocol):
     admitted it is told the outcome exactly once, also when a later one refused.
     A policy that breaks (raises anything but `CallRefused`) is logged, counted,
     and passed over, and counts as one that admitted the call: one that is to refuse
-    when in doubt does so itself.
+    when in doubt does so itself. What a signal handler of the program raises meanwhile,
+    such as the time limit of a worker's task, is no fault of the policy: it ends the call.
 
     Beside the two methods below a policy may have:
 
@@ -49,9 +50,9 @@ class Policy(Protocol):
         Shown the outcome and the answer's text before they are on the books, if it
         admitted the call; what it returns are marks, as in `Revision`.
     ``passes_on = True``
-        What else than a refusal its ``check`` raises ends the call as well, such as
-        the exception of a signal handler that came while it waited. Without it a policy
-        that raises anything else is taken for broken, and the call is made.
+        What else than a refusal its ``check`` raises ends the call as well, instead of
+        counting as a fault: for a policy that deals with its own faults, so that all it
+        raises was raised by the program, in whatever way.
     ``reads_only = True``
         A promise not to change the body it is shown. When all policies make it,
         no copy of the body is made for them.

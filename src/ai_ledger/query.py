@@ -42,6 +42,19 @@ FILTER_FIELDS: Final = (*TEXT_FIELDS, *NUMBER_FIELDS, *BOOLEAN_FIELDS)
 
 TAG_PREFIX: Final = "tags."
 
+ANY_ID: Final = "any_id"
+"""Stands for all of `ID_FIELDS`: ``{"any_id": Contains("42")}``."""
+ID_FIELDS: Final = (
+    "id",
+    "user_id",
+    "device_id",
+    "session_id",
+    "reference_id",
+    "response_id",
+)
+UNPRICED: Final = "unpriced"
+"""Whether a call should have a cost and has none, as `totals.is_unpriced` says: ``True``."""
+
 GROUP_FIELDS: Final = (
     "request_model",
     "response_model",
@@ -101,6 +114,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """(field or ``tags.<key>``, condition); all must hold. Field names are checked."""
     deleted: bool = False
     """True: only what was deleted; False: only what was not."""
+    deleted_at: datetime | None = None
+    """Only what was deleted at this very moment, which is what one deletion took."""
 
     @classmethod
     def build(
@@ -111,6 +126,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         until: datetime | None = None,
         where: Mapping[str, Any] | None = None,
         deleted: bool = False,
+        deleted_at: datetime | None = None,
     ) -> Query:
         """
         A query from what a person typed.
@@ -123,13 +139,17 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
             since: Aware; calls that started then or later.
             until: Aware; calls that started before.
             where: Field → value, a collection of values, ``None`` (not set),
-                `Between` or `Contains`. Aliases and ``tags.<key>`` are accepted.
+                `Between` or `Contains`. Aliases and ``tags.<key>`` are accepted; so are
+                ``any_id`` with `Contains`, for a text in any id, and ``unpriced``
+                with ``True``.
             deleted: Ask for deleted calls instead.
+            deleted_at: Aware; only calls that were deleted at this very moment.
 
         Raises:
             InvalidValue: An unknown field, a naive datetime, a value of the wrong kind.
         """
-        for name, moment in (("since", since), ("until", until)):
+        moments = (("since", since), ("until", until), ("deleted_at", deleted_at))
+        for name, moment in moments:
             if moment is not None and moment.tzinfo is None:
                 raise InvalidValue(name, moment, "a datetime with a time zone")
         return cls(
@@ -137,7 +157,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
             since=since,
             until=until,
             where=tuple(_condition(name, value) for name, value in (where or {}).items()),
-            deleted=deleted,
+            deleted=deleted or deleted_at is not None,
+            deleted_at=deleted_at,
         )
 
 
@@ -157,6 +178,14 @@ def field_name(name: str, allowed: tuple[str, ...] = FILTER_FIELDS) -> str:
 
 
 def _condition(name: str, value: Any) -> tuple[str, Condition]:
+    if name == ANY_ID:
+        if not isinstance(value, Contains):
+            raise InvalidValue(name, value, "Contains(…)")
+        return name, Contains(storable(value.text))
+    if name == UNPRICED:
+        if value is not True:
+            raise InvalidValue(name, value, "True; for the others: cost=Between()")
+        return name, AnyOf((True,))
     field = field_name(name)
     if isinstance(value, (Between, Contains, AnyOf)):
         if isinstance(value, Contains) and field in (*NUMBER_FIELDS, *BOOLEAN_FIELDS):

@@ -17,6 +17,8 @@ _PATTERNS: Final = (
     re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"),
     re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{12,}"),
     re.compile(r"\bgh[pousr]_[A-Za-z0-9]{16,}"),
+    # Our own access tokens.
+    re.compile(r"\bail_[A-Za-z0-9_\-]{16,}"),
 )
 # The quantifiers that take all or nothing (+) keep what is redacted already as it is.
 _NAMED: Final = (

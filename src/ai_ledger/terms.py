@@ -142,7 +142,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether the accounts of *other* are those of these terms, whatever the limit is."""
         return all(getattr(self, name) == getattr(other, name) for name in SHAPE)
 
-    def scope_of(self, record: CallRecord) -> str:
+    def whose(self, record: CallRecord) -> str:
         """Whose limit *record* counts for, as `key_of` writes it; empty for nobody's."""
         return "" if self.each is None else key_of(_value(record, self.each))
 

@@ -12,8 +12,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, cast
 
+import msgspec
+
+from ai_ledger.answers import to_text
+from ai_ledger.bounds import whole_bytes
 from ai_ledger.loading import loading
-from ai_ledger.records import UsageSource
+from ai_ledger.records import CallRecord, UsageSource
 
 # Texts are given to a tokenizer in pieces: bpe-openai refuses more than 200,000
 # tokens at once, tiktoken slows down on long runs, and other threads get a turn.
@@ -94,6 +98,49 @@ def estimate_tokens(content: str | Iterable[Any] | None) -> int:
         content: As for `count_tokens`, whose measured errors hold here too.
     """
     return count_tokens(content)[0]
+
+
+def counted(record: CallRecord) -> CallRecord:
+    """*record* with its tokens counted from its texts, as well as this machine can."""
+    model = record.response_model or record.request_model
+    exact = True
+    counts: list[int | None] = []
+    for text, absent in ((record.request_content, None), (record.response_content, 1)):
+        if text is None:
+            # Nothing was seen, so nothing can have been counted.
+            counts.append(absent)
+            exact = False
+            continue
+        tokens, source = count_tokens(_asked_in(text) if absent is None else text, model)
+        whole = whole_bytes(text)
+        if whole is not None:
+            # Only the beginning is there: as much again for each as many bytes.
+            tokens = tokens * whole // len(text.encode())
+        exact = exact and source == "counted" and whole is None
+        counts.append(tokens)
+    return record.replace(
+        input_tokens=counts[0],
+        output_tokens=counts[1],
+        usage_source="counted" if exact else "estimated",
+    )
+
+
+def _asked_in(content: str) -> str | list[Any]:
+    """What is to be counted of a request's content, which is kept as JSON."""
+    try:
+        return asked(msgspec.json.decode(content, type=dict[str, Any]))
+    except msgspec.MsgspecError:
+        return content  # cut short
+
+
+def asked(part: Mapping[str, Any]) -> str | list[Any]:
+    """What is to be counted of the *part* of a request's body that says what was asked."""
+    messages = part.get("messages") or part.get("input")
+    more = {key: value for key, value in part.items() if value is not messages}
+    if isinstance(messages, list):
+        listed = cast("list[Any]", messages)
+        return [*listed, *({"content": to_text(value)} for value in more.values())]
+    return to_text({"": messages, **more}) if more else str(messages or "")
 
 
 # Which encoding a model has, from tiktoken/model.py. Fine-tuned models have their

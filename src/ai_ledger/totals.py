@@ -63,6 +63,14 @@ class Totals(msgspec.Struct, kw_only=True):
     unattributed_calls: int = 0
     retries: int = 0
 
+    @classmethod
+    def of(cls, parts: Iterable[Totals]) -> Totals:
+        """All of *parts* together."""
+        whole = cls()
+        for part in parts:
+            whole.add(part)
+        return whole
+
     def add_record(self, record: CallRecord) -> None:
         """Count *record*."""
         self.calls += 1

@@ -30,6 +30,13 @@ LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 
 MAX_LISTED: Final = 1_000
 """The most rows that a list or a history gives at once."""
+MAX_ID: Final = 2**63 - 1
+"""What a column of numbers that rows are found by holds; not every database says so."""
+
+
+def is_id(value: object) -> bool:
+    """Whether *value* can be the number of a row."""
+    return type(value) is int and 0 < value <= MAX_ID
 
 
 def checked_count(name: str, value: object) -> int | None:

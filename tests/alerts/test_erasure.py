@@ -40,7 +40,7 @@ def test_nothing_names_them(sql_url: str, user: str) -> None:
     both = alerts.add_rule(Rule(name="both", where={"user_id": [user, "other"]}, **of_them))
     raised = alerts.evaluate()
     assert len(raised) == 4
-    told = next(each for each in raised if each.scope not in (None, "other"))
+    told = next(each for each in raised if each.whose not in (None, "other"))
     alerts.ack(told.id, note=f"wrote to {user[:200]}")
     alerts.edit_rule("both", threshold=2)
     assert repr(user[:200])[1:-1] in everything(sql_url)
@@ -53,15 +53,46 @@ def test_nothing_names_them(sql_url: str, user: str) -> None:
     assert not any(text in left for text in ("张三", "x" * 100))
     erased = alerts.get(told.id)
     assert (erased.state, erased.note, erased.calls.ids, erased.value) == ("resolved", None, (), 1)
-    assert erased.scope == f"forgotten-{told.id}"
+    assert erased.whose == f"forgotten-{told.id}"
     with pytest.raises(NotFound):
         alerts.rule("only")
     assert alerts.rule(both.id or 0).where == {"user_id": ["other"]}
-    assert [each.scope for each in alerts.list()] == ["other"]
+    assert [each.whose for each in alerts.list()] == ["other"]
     clock.advance(MINUTE.seconds)
     # Their calls are there still, of nobody.
-    assert [each.scope for each in alerts.evaluate()] == [None]
+    assert [each.whose for each in alerts.evaluate()] == [None]
     assert alerts.forget(user_id=user) == 0
+
+
+def test_notes_on_failed_calls(sql_url: str) -> None:
+    """
+    With calls go the notes on them, from their history as well; who saw to them stays.
+    """
+    calls = [failed(id=each, user_id=each) for each in ("gone", "marked again", "open", "kept")]
+    write(sql_url, calls)
+    alerts = Alerts(sql_url, clock=FakeClock(NOW))
+    alerts.ack_call("gone", "marked again", "open", by="ada", note="wrote to 张三")
+    alerts.ignore_call("marked again", by="bob", note="张三 does not mind")
+    alerts.reopen_call("open", by="bob")
+    alerts.ack_call("kept", by="ada", note="wrote to 李四")
+
+    with Ledger(sql_url, journal=False) as ledger:
+        assert ledger.forget(user_id=["gone", "marked again", "open"]) == 3
+
+    left = everything(sql_url)
+    assert ("张三" in left, "李四" in left) == (False, True)
+    marks = {each.call.id: each for each in alerts.failures(state=None)}
+    assert {name: (each.state, each.marked_by, each.note) for name, each in marks.items()} == {
+        "gone": ("acknowledged", "ada", None),
+        "marked again": ("ignored", "bob", None),
+        "open": ("open", None, None),
+        "kept": ("acknowledged", "ada", "wrote to 李四"),
+    }
+    newest, oldest = alerts.history("call", "marked again")
+    assert (newest.changed_by, newest.before, newest.after) == (
+        "bob", {"state": "acknowledged", "note": None}, {"state": "ignored", "note": None},
+    )  # fmt: skip
+    assert (oldest.changed_by, oldest.before) == ("ada", None)
 
 
 def test_two_of_one_rule(sql_url: str) -> None:
@@ -93,7 +124,7 @@ def test_within_an_organisation(sql_url: str) -> None:
 
     assert [each.org_id for each in alerts.rules()] == ["globex"]
     [left] = alerts.list()
-    assert (left.org_id, left.scope) == ("globex", "u")
+    assert (left.org_id, left.whose) == ("globex", "u")
 
 
 def test_whom(sql_url: str) -> None:

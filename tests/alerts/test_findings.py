@@ -30,7 +30,7 @@ Records = list[CallRecord]
 def found(url: str, rule: Rule, now: Any = NOW) -> list[Alert]:
     """What *rule* raises for the ledger of *url*."""
     with Alerts(url, [rule], clock=FakeClock(now)) as alerts:
-        return sorted(alerts.evaluate(), key=lambda alert: (alert.scope or "", alert.subject))
+        return sorted(alerts.evaluate(), key=lambda alert: (alert.whose or "", alert.subject))
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ def test_on_each_database(sql_url: str) -> None:
     with Alerts(sql_url, rules, clock=FakeClock(NOW)) as alerts:
         raised = {alert.rule: alert for alert in alerts.evaluate()}
 
-        assert {name: alert.scope for name, alert in raised.items()} == {
+        assert {name: alert.whose for name, alert in raised.items()} == {
             "1": "qwen-plus", "2": "qwen-plus", "3": "dashscope", "4": "dashscope",
             "5": None, "6": "house", "7": "nightly",
         }  # fmt: skip
@@ -239,7 +239,7 @@ def test_the_calls_behind(file_url: str) -> None:
     sink.close()
 
 
-def test_each_scope_for_itself(file_url: str) -> None:
+def test_each_value_for_itself(file_url: str) -> None:
     """
     One model in trouble is not hidden by another one that is well.
     """
@@ -250,7 +250,7 @@ def test_each_scope_for_itself(file_url: str) -> None:
         + [failed(request_model=None) for _ in range(20)],
     )
 
-    assert [alert.scope for alert in found(file_url, rule("failure_rate"))] == [None, "m"]
+    assert [alert.whose for alert in found(file_url, rule("failure_rate"))] == [None, "m"]
     assert found(file_url, rule("failure_rate", each="", threshold=0.5)) == []
 
 
@@ -262,7 +262,7 @@ def test_each_organisation_owns_its_alert(file_url: str) -> None:
 
     [alert] = found(file_url, rule("failure_rate", each="org_id"))
     with Alerts(file_url) as alerts:
-        assert (alert.org_id, alert.scope) == ("globex", "globex")
+        assert (alert.org_id, alert.whose) == ("globex", "globex")
         assert alerts.scoped("globex").list() == [alert]
         assert alerts.scoped("acme").list() == []
 
@@ -310,9 +310,9 @@ def test_a_circuit_of_this_process(file_url: str) -> None:
     [alert] = found(file_url, rule("breaker_open"))
     [together] = found(file_url, rule("breaker_open", each="", where={}, severity="critical"))
 
-    assert (alert.scope, alert.field) == ("deepseek", "provider")
+    assert (alert.whose, alert.field) == ("deepseek", "provider")
     assert breaker.name in alert.text
-    assert together.scope is None
+    assert together.whose is None
     assert found(file_url, Rule(name="of acme", kind="breaker_open", org_id="acme")) == []
 
 
@@ -343,7 +343,7 @@ def test_records_that_wait(tmp_path: Path) -> None:
 def budget(
     url: str, terms: Terms, rows: list[tuple[str, str, int]], *, active: bool = True
 ) -> None:
-    """A budget with accounts: (scope, period, used)."""
+    """A budget with accounts: (whose, period, used)."""
 
     def work(connection: sa.Connection) -> None:
         known = connection.execute(
@@ -359,10 +359,10 @@ def budget(
         else:
             connection.execute(sa.update(budgets).where(budgets.c.id == known).values(**values))
         connection.execute(sa.delete(accounts).where(accounts.c.budget_id == known))
-        for scope, period, used in rows:
+        for whose, period, used in rows:
             connection.execute(
                 sa.insert(accounts).values(
-                    budget_id=known, scope=scope, period=period, used=used, reserved=0,
+                    budget_id=known, scope=whose, period=period, used=used, reserved=0,
                     forgotten=0, calls=1, uncounted=0, updated_at=NOW,
                 )
             )  # fmt: skip
@@ -375,7 +375,7 @@ FIFTY = Terms(name="users", unit="CNY", limit=50 * 10**9, each="user_id", per="m
 
 def test_budgets(sql_url: str) -> None:
     """
-    Each scope of a budget that has passed the share in its present period.
+    Each account of a budget that has passed the share in its present period.
     """
     budget(
         sql_url,
@@ -390,12 +390,12 @@ def test_budgets(sql_url: str) -> None:
 
     first, second = found(sql_url, rule("budget_threshold"))
 
-    assert (first.scope, first.subject, first.value) == ("u-1", "users", 0.8)
-    assert (second.scope, second.value, second.field) == ("u-4", 1.2, "user_id")
+    assert (first.whose, first.subject, first.value) == ("u-1", "users", 0.8)
+    assert (second.whose, second.value, second.field) == ("u-4", 1.2, "user_id")
     assert "40 CNY of 50 CNY" in first.text
     assert first.calls.where == {"user_id": ["u-1"]}
     over = Rule(name="over", kind="budget_threshold", threshold=1.0)
-    assert [alert.scope for alert in found(sql_url, over)] == ["u-4"]
+    assert [alert.whose for alert in found(sql_url, over)] == ["u-4"]
 
 
 def test_a_budget_that_was_raised(file_url: str) -> None:
@@ -438,9 +438,9 @@ def test_whose_budget(
     """
     An organisation's rule sees its own accounts alone, and its alerts are its own.
     """
-    scope = "acme" if "each" in terms else ""
+    whose = "acme" if "each" in terms else ""
     tokens = Terms(name="b", unit="tokens", limit=100, per="total", **terms)
-    budget(file_url, tokens, [(scope, "total", 100)], active=active)
+    budget(file_url, tokens, [(whose, "total", 100)], active=active)
 
     alerts = found(file_url, rule("budget_threshold", **of_rule))
 

@@ -118,6 +118,61 @@ def test_what_people_do(sql_url: str, clock: FakeClock) -> None:
     ]  # fmt: skip
 
 
+def test_a_resolution_is_taken_back(sql_url: str, clock: FakeClock) -> None:
+    """
+    What a person resolved is open again, at its version, remembered, and told to nobody twice.
+    """
+    told = Told()
+    alerts = Alerts(sql_url, [TIMEOUTS], [told], clock=clock)
+    timed_out(sql_url, NOW - MINUTE)
+    [raised] = alerts.evaluate()
+    alerts.ack(raised.id, by="ada")
+    resolved = alerts.resolve(raised.id, by="ada", note="over")
+
+    with pytest.raises(EditConflict, match="version 3"):
+        alerts.reopen(raised.id, by="bob", version=2)
+    with pytest.raises(EditConflict, match="open it again first"):
+        alerts.ignore(raised.id)
+    again = alerts.reopen(raised.id, by="ada", version=resolved.version)
+
+    assert (again.state, again.version, again.note) == ("open", 4, "over")
+    assert alerts.evaluate() == []
+    assert alerts.get(raised.id).state == "open"
+    assert [alert.id for alert in told.alerts] == [raised.id]
+    newest = alerts.history("alert", raised.id)[0]
+    assert (newest.changed_by, newest.before, newest.after) == (
+        "ada", {"state": "resolved", "note": "over"}, {"state": "open", "note": "over"},
+    )  # fmt: skip
+    clock.advance(3600)
+    alerts.evaluate()
+    assert alerts.get(raised.id).resolved_itself
+
+
+def test_what_is_over_stays_resolved(file_url: str, clock: FakeClock) -> None:
+    """
+    Nobody opens what ended by itself, what was raised anew since, or what was erased.
+    """
+    alerts = Alerts(file_url, [TIMEOUTS], clock=clock)
+    timed_out(file_url, NOW - MINUTE)
+    [raised] = alerts.evaluate()
+    clock.advance(3600)
+    alerts.evaluate()
+    with pytest.raises(EditConflict, match="by itself"):
+        alerts.reopen(raised.id)
+
+    alerts.resolve(raised.id)
+    clock.advance(24 * 3600)
+    timed_out(file_url, clock() - MINUTE)
+    [later] = alerts.evaluate()
+    with pytest.raises(EditConflict, match=f"alert {later.id} is about the same"):
+        alerts.reopen(raised.id)
+
+    alerts.forget(request_model="qwen-plus")
+    with pytest.raises(EditConflict, match="erased"):
+        alerts.reopen(later.id)
+    assert [each.state for each in alerts.list(states=())] == ["resolved", "resolved"]
+
+
 def test_what_was_ignored_stays_ignored(file_url: str, clock: FakeClock) -> None:
     """
     An ignored alert that ends and comes back in its period bothers nobody.
@@ -345,7 +400,7 @@ for _ in range(int(rounds)):
 
 def test_many_processes_at_once(sql_url: str, clock: FakeClock) -> None:
     """
-    Processes that look at the same moment raise one alert for each scope, and tell it once.
+    Processes that look at the same moment raise one alert for each value, and tell it once.
     """
     alerts = Alerts(sql_url, clock=clock)
     for name in ("a", "b"):

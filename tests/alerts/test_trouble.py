@@ -138,6 +138,20 @@ def test_a_budget_that_is_not_there(sql_url: str) -> None:
     assert alerts.rules() == [added]
 
 
+def test_a_budget_that_is_not_there_among_many(file_url: str) -> None:
+    """
+    The error names a few budgets, those that are spelt nearly like it before any others.
+    """
+    for name in (*(f"quota-{number:03}" for number in range(30)), "users"):
+        budget(file_url, FIFTY.to_json(), name)
+    alerts = Alerts(file_url)
+
+    with pytest.raises(InvalidValue, match=r"\(users\)$"):
+        alerts.add_rule(Rule(name="r", kind="budget_threshold", budget="usres"))
+    with pytest.raises(InvalidValue, match=r"\(quota-000(, quota-00[1-4]){4}\)$"):
+        alerts.add_rule(Rule(name="r", kind="budget_threshold", budget="x"))
+
+
 def test_whoever_edits(file_url: str) -> None:
     """
     Edits of nobody in particular are those of the user of this process.

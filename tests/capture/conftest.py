@@ -22,19 +22,6 @@ def _little_garbage() -> Iterator[None]:
     gc.unfreeze()
 
 
-@pytest.fixture(scope="session")
-def _provider() -> Iterator[Provider]:
-    with Provider() as provider:
-        yield provider
-
-
-@pytest.fixture
-def provider(_provider: Provider) -> Provider:
-    """The loopback provider, on a good day until it is told otherwise."""
-    _provider.reset()
-    return _provider
-
-
 @pytest.fixture
 def books() -> Iterator[Books]:
     """A ledger in memory."""

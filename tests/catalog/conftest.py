@@ -20,19 +20,6 @@ def _patience(monkeypatch) -> None:
     monkeypatch.setattr(guard, "WAIT_S", 60.0)
 
 
-@pytest.fixture(scope="session")
-def _provider() -> Iterator[Provider]:
-    with Provider() as provider:
-        yield provider
-
-
-@pytest.fixture
-def provider(_provider: Provider) -> Provider:
-    """The loopback provider, on a good day until it is told otherwise."""
-    _provider.reset()
-    return _provider
-
-
 @pytest.fixture
 def catalog(sql_url: str) -> Catalog:
     """An empty catalogue in each database in turn."""

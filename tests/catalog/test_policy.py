@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from ai_ledger.catalog import Catalog, guard
 from ai_ledger.errors import ConfigurationError, ModelNotAllowed
 from ai_ledger.records import CallRecord, new_id, utc_now
 from ai_ledger.testing import Provider, memory_ledger
+from ai_ledger.testing.clock import FakeClock
 
 MARKED = {"ai_ledger.catalog": "unchecked"}
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
@@ -108,14 +110,14 @@ def test_no_round_trip(tmp_path, monkeypatch) -> None:
     asked: list[object] = []
     database = catalog._guard._database
     monkeypatch.setattr(catalog._guard, "_database", lambda: [database(), asked.append(1)][0])
-    now = [1000.0]
-    monkeypatch.setattr(guard, "monotonic", lambda: now[0])
+    clock = FakeClock()
+    catalog._guard._statuses.clock = clock.monotonic
     for _ in range(100):
         assert allows(catalog, "m")
     assert len(asked) == 1
 
     # A little later they are read again, and nobody waits for that.
-    now[0] += guard.REFRESH_S + 1
+    clock.advance(guard.REFRESH_S + 1)
     assert allows(catalog, "m")
     for thread in threading.enumerate():
         if thread.name == "ai-ledger-catalog":
@@ -139,8 +141,8 @@ def test_edits_elsewhere(tmp_path, monkeypatch) -> None:
         Catalog(url).disable_model("m")
     assert allows(catalog, "m")
 
-    later = guard.monotonic() + guard.MAX_AGE_S + 1
-    monkeypatch.setattr(guard, "monotonic", lambda: later)
+    later = time.monotonic() + guard.MAX_AGE_S + 1
+    catalog._guard._statuses.clock = lambda: later
     assert not allows(catalog, "m")
 
 
@@ -190,8 +192,8 @@ def test_what_was_known_holds(tmp_path, monkeypatch) -> None:
         raise OSError("no such host")
 
     monkeypatch.setattr(catalog._guard, "_database", away)
-    later = guard.monotonic() + guard.MAX_AGE_S + 1
-    monkeypatch.setattr(guard, "monotonic", lambda: later)
+    later = time.monotonic() + guard.MAX_AGE_S + 1
+    catalog._guard._statuses.clock = lambda: later
     assert not allows(catalog, "m", "p")
 
 

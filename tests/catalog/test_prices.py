@@ -19,6 +19,7 @@ from ai_ledger.errors import InvalidValue
 from ai_ledger.pricing import stored
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord, utc_now
+from ai_ledger.testing.clock import FakeClock
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -42,6 +43,14 @@ def fill(catalog: Catalog) -> None:
             {"currency": "CNY", "input": 2, "output": 4, "valid_from": "2026-01-01"},
         ],
     )
+
+
+def clock_of(ledger: Ledger) -> FakeClock:
+    """The clock by which the ledger's prices grow old, from now on."""
+    clock = FakeClock()
+    assert isinstance(ledger.prices, stored.LedgerPrices)
+    ledger.prices._stored._prices.clock = clock.monotonic
+    return clock
 
 
 def costs(ledger: Ledger) -> list[tuple[Decimal | None, str | None, str | None]]:
@@ -170,12 +179,11 @@ def test_seldom_asked(ledger: Ledger, monkeypatch) -> None:
     monkeypatch.setattr(
         stored.StoredPrices, "_load", lambda self: (asked.append(self), load(self))[1]
     )
-    now = [stored.monotonic()]
-    monkeypatch.setattr(stored, "monotonic", lambda: now[0])
+    clock = clock_of(ledger)
     for _ in range(50):
         ledger.prices.find("aliyun", "qwen-plus", NOW)
     assert len(asked) == 1
-    now[0] += stored.REFRESH_S + 1
+    clock.advance(stored.REFRESH_S + 1)
     for _ in range(50):
         assert ledger.prices.find("aliyun", "qwen-plus", NOW) is not None
     for thread in threading.enumerate():
@@ -193,6 +201,7 @@ def test_nobody_waits_for_prices_that_are_read_again(ledger: Ledger, monkeypatch
     """
     catalog = Catalog(ledger)
     fill(catalog)
+    clock = clock_of(ledger)
     assert ledger.prices.find("aliyun", "qwen-plus", NOW) is not None
     load, go_on, readers = stored.StoredPrices._load, threading.Event(), list[str]()
 
@@ -204,8 +213,7 @@ def test_nobody_waits_for_prices_that_are_read_again(ledger: Ledger, monkeypatch
         return read
 
     monkeypatch.setattr(stored.StoredPrices, "_load", slowly)
-    now = [stored.monotonic() + stored.REFRESH_S + 1]
-    monkeypatch.setattr(stored, "monotonic", lambda: now[0])
+    clock.advance(stored.REFRESH_S + 1)
     assert ledger.prices.find("aliyun", "qwen-plus", NOW) is not None
     catalog.add_model(
         "new", provider="aliyun", prices=[{"currency": "CNY", "input": 1, "output": 1}]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ai_ledger import Ledger
 from ai_ledger.catalog import Catalog
-from ai_ledger.catalog.references import resolved
 from ai_ledger.errors import ConfigurationError, InvalidValue
+from ai_ledger.references import resolved
 from ai_ledger.testing import Provider
 
 from .conftest import KEY

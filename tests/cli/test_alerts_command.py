@@ -51,7 +51,7 @@ def test_a_round(alerts) -> None:
 
     [listed] = json.loads(alerts("list", "--json").out)
     number = str(listed["id"])
-    assert (listed["scope"], listed["state"], listed["kind"]) == ("m", "open", "timeouts")
+    assert (listed["whose"], listed["state"], listed["kind"]) == ("m", "open", "timeouts")
     assert "1 of 1 calls timed out" in alerts("list").out
     taken = alerts("ack", number, "--note", "asked them", "--by", "ada", "--version", "1")
     assert (taken.code, "acknowledged, by ada" in taken.out) == (0, True)
@@ -66,6 +66,8 @@ def test_a_round(alerts) -> None:
     assert alerts("resolve", number).code == 0
     assert alerts("list").code == 1
     assert "resolved" in alerts("list", "--state", "all").out
+    assert alerts("reopen", number, "--version", "1").code != 0
+    assert "is open, by" in alerts("reopen", number, "--by", "ada").out
     assert alerts("evaluate").out == "0 new alerts\n"
 
 
@@ -233,7 +235,7 @@ def test_forgetting(alerts) -> None:
 
     assert alerts("forget", "model=m", answer="n\n").code != 0
     assert "changed" in alerts("forget", "model=m", "--yes", "--by", "ada").out
-    assert [each["scope"] for each in json.loads(alerts("list", "--json").out)] != []
-    assert "m" not in [each["scope"] for each in json.loads(alerts("list", "--json").out)]
+    assert [each["whose"] for each in json.loads(alerts("list", "--json").out)] != []
+    assert "m" not in [each["whose"] for each in json.loads(alerts("list", "--json").out)]
     for bad in (("forget",), ("forget", "model"), ("forget", "model="), ("forget", "colour=red")):
         assert alerts(*bad, "--yes").code == 2

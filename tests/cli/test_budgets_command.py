@@ -27,7 +27,7 @@ def accounts(command) -> Accounts:
         Terms(name="CNY each", unit="CNY", limit=5 * 10**7, per="total", each="user_id")
     )
     accounts.reserve(
-        [Claim(budget_id=each, scope="u-1", period="total", needed=10**7)], holder="h", ttl_s=600
+        [Claim(budget_id=each, whose="u-1", period="total", needed=10**7)], holder="h", ttl_s=600
     )
     return accounts
 
@@ -83,11 +83,11 @@ def test_history(command, accounts):
     The accounts of a budget, or of one user.
     """
     everyone = json.loads(command("budgets", "history", "CNY each", "--json").out)
-    one = json.loads(command("budgets", "history", "CNY each", "--scope", "u-2", "--json").out)
+    one = json.loads(command("budgets", "history", "CNY each", "--whose", "u-2", "--json").out)
 
-    assert [each["scope"] for each in everyone] == [None, "u-1", "u-2"]
-    assert [(each["scope"], each["used"], each["calls"]) for each in one] == [("u-2", "0.0006", 1)]
-    assert command("budgets", "history", "CNY each", "--scope", "nobody").code == 1
+    assert [each["whose"] for each in everyone] == [None, "u-1", "u-2"]
+    assert [(each["whose"], each["used"], each["calls"]) for each in one] == [("u-2", "0.0006", 1)]
+    assert command("budgets", "history", "CNY each", "--whose", "nobody").code == 1
 
 
 def test_check(command, accounts):

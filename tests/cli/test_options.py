@@ -196,3 +196,17 @@ def test_the_list_of_commands_is_not_cut(command):
     lines = command("--help").out.partition("Commands:")[2].splitlines()
 
     assert [line for line in lines if line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("group", ["providers", "models", "words", "quotas", "alerts", "tokens"])
+def test_a_ledger_that_is_no_database(command, tmp_path, group):
+    """
+    What is kept in a database is looked for in none but a database that is there.
+    """
+    refused = command(group, "list", "--url", f"stdout: jsonl:///{tmp_path}/calls")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--url: this needs sqlite:, postgresql: or mysql:" in refused.err
+
+    away = command(group, "list", "--url", f"stdout: sqlite:///{tmp_path}/typo.db")
+    assert (away.code, away.out) == (3, "")
+    assert "no ledger at" in away.err

@@ -41,7 +41,7 @@ def test_a_quota_from_first_to_last(command, ledger):
     assert "not allowed" in command("quotas", "disable", "acme", "gpt-4o", "--by", "cleo").out
     assert command("quotas", "enable", "acme", "gpt-4o", "--by", "cleo").code == 0
     stale = command("quotas", "set", "acme", "gpt-4o", "--tokens", "5", "--version", "1")
-    assert (stale.code, "changed by cleo" in stale.err) == (2, True)
+    assert (stale.code, "cleo changed it" in stale.err) == (2, True)
     assert command("quotas", "remove", "acme", "gpt-4o", "--by", "dora").code == 0
 
     history = command("quotas", "history", "acme", "gpt-4o").out.splitlines()

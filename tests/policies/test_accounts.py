@@ -16,6 +16,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.policies.support import Hand
 
 from ai_ledger.database.engine import Database
 from ai_ledger.database.upgrade import make_ready
@@ -28,16 +29,6 @@ from ai_ledger.sinks.sql.shared import shared_database
 from ai_ledger.terms import Terms
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
-
-
-class Hand:
-    """A clock that is set by hand."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture
@@ -55,7 +46,7 @@ def terms(**changes: Any) -> Terms:
 
 
 def claim(budget_id: int, needed: int, **changes: Any) -> Claim:
-    known = {"budget_id": budget_id, "scope": "", "period": "2026-03-04", "needed": needed}
+    known = {"budget_id": budget_id, "whose": "", "period": "2026-03-04", "needed": needed}
     return Claim(**(known | changes))
 
 
@@ -303,7 +294,7 @@ def test_a_clock_that_is_stepped_back(accounts: Accounts, clock: Hand) -> None:
 
     with pytest.raises(NotInForce, match="a later period had begun"):
         take(accounts, claim(budget_id, 100))
-    assert take(accounts, claim(budget_id, 100, scope="other")).grants[0].amount == 100
+    assert take(accounts, claim(budget_id, 100, whose="other")).grants[0].amount == 100
 
 
 def test_a_small_step_back_closes_nothing(accounts: Accounts, clock: Hand) -> None:
@@ -432,7 +423,7 @@ class Ledger(RuleBasedStateMachine):
             lease = own[-1].lease_id
             claims = [claim(self.ids[0], needed, period=period, lease_id=lease, returned=returned)]
         if both:
-            claims.append(claim(self.ids[1], needed, period=period, scope=user, wanted=wanted))
+            claims.append(claim(self.ids[1], needed, period=period, whose=user, wanted=wanted))
         try:
             granted = self.accounts.reserve(claims, holder=holder, ttl_s=30)
         except (Exhausted, NotInForce):
@@ -569,8 +560,8 @@ sink.holds = Holds()
 
 def work(number):
     claims = [
-        Claim(budget_id=wide, scope="", period="total", needed=10),
-        Claim(budget_id=narrow, scope="", period="total", needed=10),
+        Claim(budget_id=wide, whose="", period="total", needed=10),
+        Claim(budget_id=narrow, whose="", period="total", needed=10),
     ]
     for turn in range(50):
         try:

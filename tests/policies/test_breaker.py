@@ -31,12 +31,6 @@ ANY_DAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 @pytest.fixture
-def provider() -> Iterator[Provider]:
-    with Provider() as provider:
-        yield provider
-
-
-@pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
 

@@ -98,7 +98,7 @@ def test_admitted_until_it_does_not_fit_and_then_nothing_is_sent(sql_url: str) -
         assert [each.status for each in records(ledger)][-1] == "blocked"
 
     error = refused.value
-    assert (error.budget, error.scope, error.unit) == (
+    assert (error.budget, error.whose, error.unit) == (
         f"hard {WORST + 100} tokens per day",
         None,
         "tokens",
@@ -246,7 +246,7 @@ def test_one_budget_for_each_user(sql_url: str) -> None:
                 ask(client)
         with call_context(user_id="a"), pytest.raises(BudgetExceeded) as refused:
             ask(client, max_tokens=450)
-        assert refused.value.scope == "a"
+        assert refused.value.whose == "a"
         with call_context(user_id="c"):
             ask(client, max_tokens=350)
         assert len(provider.requests) == 4
@@ -254,7 +254,7 @@ def test_one_budget_for_each_user(sql_url: str) -> None:
         assert budget.spent("a") == budget.spent("c") == Decimal("0.00008")
         assert budget.spent() == Decimal("0.00032")
         assert budget.spent("nobody") == 0
-        assert {each.scope for each in budget.history()} == {"a", "b", "c", None}
+        assert {each.whose for each in budget.history()} == {"a", "b", "c", None}
         with pytest.raises(InvalidValue, match="for each user_id"):
             budget.remaining()
 

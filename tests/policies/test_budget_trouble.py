@@ -72,7 +72,7 @@ def test_own_leases_nobody_knows_of_end_like_those_of_others(url: str) -> None:
         from ai_ledger.policies.budgets.account import Claim, Exhausted
 
         terms = Budget(tokens=100, per="total").terms
-        claim = Claim(budget_id=accounts.register(terms), scope="", period="total", needed=100)
+        claim = Claim(budget_id=accounts.register(terms), whose="", period="total", needed=100)
         accounts.reserve([claim], holder="me", ttl_s=60)
         moment[0] += timedelta(seconds=61)
         with pytest.raises(Exhausted):
@@ -238,7 +238,7 @@ def test_a_clock_that_was_far_ahead_once_blocks_nobody(url: str) -> None:
             moment[0] = now
             period = terms.period_of(now)
             assert period is not None
-            claim = Claim(budget_id=budget_id, scope="", period=period, needed=10)
+            claim = Claim(budget_id=budget_id, whose="", period=period, needed=10)
             assert accounts.reserve([claim], holder="h", ttl_s=60).grants[0].amount >= 10
 
 

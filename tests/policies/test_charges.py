@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
+from tests.policies.support import Hand
 
 from ai_ledger.errors import NotFound
 from ai_ledger.policies.budgets.account import Claim
@@ -47,16 +48,6 @@ def terms(**changes: Any) -> Terms:
     return Terms(**({"name": "b", "unit": "USD", "limit": 100 * UNIT, "per": "day"} | changes))
 
 
-class Hand:
-    """A clock that is set by hand."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @pytest.fixture
 def accounts(sql_url: str) -> Accounts:
     return Accounts(shared_database(sql_url), Hand(NOON))
@@ -70,11 +61,11 @@ def sink(sql_url: str) -> Iterator[SQLSink]:
 
 
 def used(accounts: Accounts, name: str = "b") -> dict[tuple[str, str], tuple[int, int, int]]:
-    """Scope and period → used, calls, uncounted."""
+    """Whose and period → used, calls, uncounted."""
     budget = accounts.budget(name)
     assert budget is not None
     return {
-        (one.scope, one.period): (one.used, one.calls, one.uncounted)
+        (one.whose, one.period): (one.used, one.calls, one.uncounted)
         for one in accounts.history(budget.id, limit=1_000)
     }
 
@@ -112,7 +103,7 @@ ODD = [
 
 def test_a_call_is_charged_where_it_counts(accounts: Accounts, sink: SQLSink) -> None:
     """
-    Each call is charged to the account of its scope and period, once.
+    Each call is charged to the account it belongs to, in its period, once.
     """
     accounts.register(terms(each="user_id"))
 
@@ -291,7 +282,7 @@ def test_deactivated(accounts: Accounts, sink: SQLSink) -> None:
     """
     budget_id = accounts.register(terms())
     accounts.reserve(
-        [Claim(budget_id=budget_id, scope="", period="2026-03-04", needed=5)], holder="h", ttl_s=60
+        [Claim(budget_id=budget_id, whose="", period="2026-03-04", needed=5)], holder="h", ttl_s=60
     )
     sink.write([call(1)])
     accounts.deactivate("b", by="ada")
@@ -342,7 +333,7 @@ def test_a_row_takes_the_place_of_its_hold(accounts: Accounts, sink: SQLSink) ->
     What was set aside for a call goes when its row comes, once, and never below nothing.
     """
     budget_id = accounts.register(terms())
-    claim = Claim(budget_id=budget_id, scope="", period="2026-03-04", needed=100)
+    claim = Claim(budget_id=budget_id, whose="", period="2026-03-04", needed=100)
     first = accounts.reserve([claim], holder="h", ttl_s=60).grants[0].lease_id
     second = accounts.reserve([claim], holder="i", ttl_s=60).grants[0].lease_id
     pocket = Pocket(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from openai import OpenAI
+from tests.policies.support import call
 
 from ai_ledger import CallRefused, Ledger, TrackedClient
 from ai_ledger.errors import (
@@ -22,30 +22,11 @@ from ai_ledger.errors import (
     TooSoon,
 )
 from ai_ledger.policies import Quotas
-from ai_ledger.records import CallRecord, new_id
 from ai_ledger.testing import Provider
 
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with Provider() as provider:
-        yield provider
-
-
-def call(org_id: str | None = "acme", model: str | None = "m", **fields: Any) -> CallRecord:
-    """A call that is about to be made."""
-    return CallRecord(
-        id=new_id(),
-        started_at=datetime.now(UTC),
-        status="unfinished",
-        org_id=org_id,
-        request_model=model,
-        **fields,
-    )
 
 
 def may(quotas: Quotas, org_id: str | None = "acme", model: str | None = "m") -> bool:
@@ -178,7 +159,7 @@ def test_edits(sql_url: str) -> None:
     assert again == changed == quotas.get("acme", "m")
     with pytest.raises(AlreadyThere):
         quotas.set("acme", "m", tokens=5, version=0)
-    with pytest.raises(EditConflict, match="changed by bob"):
+    with pytest.raises(EditConflict, match="bob changed it"):
         quotas.set("acme", "m", tokens=5, version=1)
     with pytest.raises(NotFound):
         quotas.disable("globex", "m")

@@ -7,11 +7,11 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
+from tests.policies.support import call
 
 from ai_ledger import Ledger
 from ai_ledger.database.tables.quotas import gates as gates_table
@@ -29,21 +29,9 @@ from ai_ledger.policies.quotas import gates
 from ai_ledger.policies.quotas.gate import Wish
 from ai_ledger.policies.quotas.places import LocalPlaces, SharedPlaces
 from ai_ledger.policies.quotas.tokens import budget_name
-from ai_ledger.records import CallRecord, new_id
 from ai_ledger.sinks.sql.shared import database_url_of, shared_database
 
 GATE = ("acme", "m")
-
-
-def call(org_id: str = "acme", model: str = "m") -> CallRecord:
-    """A call that is about to be made."""
-    return CallRecord(
-        id=new_id(),
-        started_at=datetime.now(UTC),
-        status="unfinished",
-        org_id=org_id,
-        request_model=model,
-    )
 
 
 def test_a_stream_is_collected_while_its_thread_takes_a_place() -> None:

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import IO, Any, cast
 
 import pytest
 import sqlalchemy as sa
+from tests.policies.support import call
 
 from ai_ledger import Ledger
 from ai_ledger.database.tables.quotas import places
@@ -22,7 +22,6 @@ from ai_ledger.policies import Quotas
 from ai_ledger.policies.quotas import known
 from ai_ledger.policies.quotas.known import Known
 from ai_ledger.policies.quotas.rows import snapshot
-from ai_ledger.records import CallRecord, new_id
 from ai_ledger.sinks.sql import shared
 from ai_ledger.testing.clock import FakeClock
 
@@ -100,17 +99,6 @@ def go(processes: list[subprocess.Popen[str]]) -> None:
         stdin = cast("IO[str]", each.stdin)
         stdin.write("go\n")
         stdin.flush()
-
-
-def call(org_id: str = "acme", model: str = "m") -> CallRecord:
-    """A call that is about to be made."""
-    return CallRecord(
-        id=new_id(),
-        started_at=datetime.now(UTC),
-        status="unfinished",
-        org_id=org_id,
-        request_model=model,
-    )
 
 
 def test_one_turn_for_all_processes(sql_url: str) -> None:

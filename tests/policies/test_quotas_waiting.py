@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import anyio
 import pytest
 from openai import AsyncOpenAI
+from tests.policies.support import call
 
 from ai_ledger import Ledger, TrackedClient
 from ai_ledger.errors import ModelNotAllowed, TooSoon
 from ai_ledger.policies import Quotas
 from ai_ledger.policies.quotas.quotas import Admission, Plan
-from ai_ledger.records import CallRecord, new_id
 from ai_ledger.testing import Provider
 
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
 
 pytestmark = pytest.mark.parametrize("backend", ["asyncio", "trio"])
-
-
-def call(org_id: str = "acme", model: str = "m") -> CallRecord:
-    """A call that is about to be made."""
-    return CallRecord(
-        id=new_id(),
-        started_at=datetime.now(UTC),
-        status="unfinished",
-        org_id=org_id,
-        request_model=model,
-    )
 
 
 def test_real_calls(sql_url: str, backend: str) -> None:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -44,13 +44,6 @@ def words(tmp_path: Path) -> Words:
     return Words(f"sqlite:///{tmp_path}/words.db")
 
 
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    """A provider on loopback."""
-    with Provider() as provider:
-        yield provider
-
-
 def only(ledger: Any) -> CallRecord:
     """The one call on the books."""
     assert ledger.flush(10)
@@ -74,8 +67,10 @@ def test_blocking(words: Words, provider: Provider, stream: bool) -> None:
     Nothing is sent; the exception and the record say which rule, and not the word.
     """
     rule = words.rows.add("秘密计划")
-    with memory_ledger(policies=[words], content="none") as ledger:
-        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+    with (
+        memory_ledger(policies=[words], content="none") as ledger,
+        TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger) as client,
+    ):
         with pytest.raises(ContentBlocked) as raised:
             client.chat.completions.create(
                 model="m", messages=said("说说 秘*密*计*划"), stream=stream
@@ -100,8 +95,10 @@ def test_replacing(words: Words, provider: Provider, stream: bool) -> None:
         {"role": "user", "content": [{"type": "text", "text": "讲 秘密 计划。"}]},
     ]
     before = json.dumps(messages)
-    with memory_ledger(policies=[words]) as ledger:
-        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+    with (
+        memory_ledger(policies=[words]) as ledger,
+        TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger) as client,
+    ):
         answer: Any = client.chat.completions.create(model="m", messages=messages, stream=stream)  # type: ignore[call-overload]
         if stream:
             list(answer)
@@ -121,8 +118,10 @@ def test_warning(words: Words, provider: Provider) -> None:
     """
     first = words.rows.add("watch this", action="warn")
     second = words.rows.add("这个", action="warn")
-    with memory_ledger(policies=[words]) as ledger:
-        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+    with (
+        memory_ledger(policies=[words]) as ledger,
+        TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger) as client,
+    ):
         client.chat.completions.create(model="m", messages=said("WATCH  THIS 这个"))
         record = only(ledger)
 
@@ -248,8 +247,10 @@ def test_tools_over_http(words: Words, provider: Provider, stream: bool) -> None
         {"role": "tool", "tool_call_id": "falcon", "content": "one falcon"},
     ]
     before = json.dumps([messages, TOOLS])
-    with memory_ledger(policies=[words]) as ledger:
-        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+    with (
+        memory_ledger(policies=[words]) as ledger,
+        TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger) as client,
+    ):
         answer: Any = client.chat.completions.create(
             model="m", messages=messages, tools=cast("Any", TOOLS), stream=stream
         )
@@ -301,8 +302,10 @@ def test_a_stream_is_blocked_before_anything_is_sent(
         ) as client:
             await client.chat.completions.create(**arguments)
 
-    with memory_ledger(policies=[words]) as ledger:
-        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+    with (
+        memory_ledger(policies=[words]) as ledger,
+        TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger) as client,
+    ):
         with pytest.raises(ContentBlocked) as raised:
             if asynchronous:
                 asyncio.run(main())
@@ -459,8 +462,10 @@ def test_messages_that_are_models(words: Words, provider: Provider) -> None:
     An answer's message handed back as it came is looked through as well.
     """
     words.rows.add("banana", action="replace", replacement="fruit")
-    with memory_ledger(policies=[words]) as ledger:
-        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+    with (
+        memory_ledger(policies=[words]) as ledger,
+        TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger) as client,
+    ):
         answer = client.chat.completions.create(model="m", messages=said("x"))
         message = answer.choices[0].message
         message.content = "a banana"
@@ -696,15 +701,14 @@ def test_a_reading_that_began_before_an_edit_does_not_undo_it(
     """
     own = Words(words.rows.url, poll_s=3_600)
     has_read, may_end = held_load(monkeypatch)
-    behind = threading.Thread(target=own._refresh)
-    own._lock.acquire()
-    behind.start()
+    behind = own._list.soon()
+    assert behind is not None
     assert has_read.wait(60)
     rule = words.rows.add("敏感词")
     own.reload()
     assert own.find("敏感词").rules() == (rule.id,)
     may_end.set()
-    behind.join(60)
+    assert behind.wait(60)
 
     assert own.find("敏感词").rules() == (rule.id,)
     assert own.generation == 1
@@ -717,7 +721,7 @@ def test_an_edit_during_the_first_reading_applies(
     The list that was read first is known to be too old.
     """
     has_read, may_end = held_load(monkeypatch)
-    words._refresh_soon()
+    words._list.soon()
     assert has_read.wait(60)
     rule = words.rows.add("敏感词")
     may_end.set()
@@ -758,7 +762,9 @@ def test_a_review_waits_for_nothing(words: Words, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(WordList, "load", elsewhere(load))
     monkeypatch.setattr(WordList, "generation", elsewhere(generation))
-    locks = [value for value in vars(policy).values() if hasattr(value, "acquire")]
+    parts = [*vars(policy).values(), *vars(policy._list).values()]
+    locks = [part for part in parts if hasattr(part, "acquire")]
+    assert locks
     with ExitStack() as held:
         for lock in locks:
             held.enter_context(lock)
@@ -767,13 +773,21 @@ def test_a_review_waits_for_nothing(words: Words, monkeypatch: pytest.MonkeyPatc
         assert marks == [{"ai_ledger.words_in_answer": str(rule.id)}]
 
 
-def test_a_review_without_a_list_waits_for_none() -> None:
+def test_a_review_without_a_list_waits_for_none(
+    words: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
     It says that there is none, while one is being loaded.
     """
-    never = Words("postgresql://nobody@127.0.0.1:1/none", answers=True)
-    with never._lock, pytest.raises(WordsUnavailable):
-        never.review(call(), "敏感词")
+    policy = Words(words.rows.url, answers=True)
+    has_read, may_end = held_load(monkeypatch)
+    loading = policy._list.soon()
+    assert loading is not None
+    assert has_read.wait(60)
+    with pytest.raises(WordsUnavailable):
+        policy.review(call(), "敏感词")
+    may_end.set()
+    assert loading.wait(60)
 
 
 def test_a_review_asks_for_the_list_in_the_background(words: Words) -> None:
@@ -1004,8 +1018,10 @@ def test_a_list_that_was_never_loaded(provider: Provider, choice: Any) -> None:
     The call is refused or let through, as was said, and it is counted.
     """
     words = Words("postgresql://nobody@127.0.0.1:1/none", on_unavailable=choice)
-    with memory_ledger(policies=[words]) as ledger:
-        client = TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger)
+    with (
+        memory_ledger(policies=[words]) as ledger,
+        TrackedClient(OpenAI(base_url=provider.url, api_key="k"), ledger=ledger) as client,
+    ):
         if choice == "refuse":
             with pytest.raises(WordsUnavailable):
                 client.chat.completions.create(model="m", messages=said("x"))
@@ -1064,7 +1080,9 @@ def test_a_forked_child_filters_with_what_it_has(words: Words) -> None:
     """
     words.rows.add("敏感词")
     assert words.find("敏感词")
-    words._lock.acquire()
+    elsewhere = ThreadPoolExecutor(1)
+    elsewhere.submit(words._list._turn.acquire).result(60)
+    elsewhere.submit(words._list._counting.acquire).result(60)
     child = os.fork()
     if child == 0:
         try:
@@ -1074,7 +1092,9 @@ def test_a_forked_child_filters_with_what_it_has(words: Words) -> None:
         except BaseException:
             found = False
         os._exit(0 if found else 1)
-    words._lock.release()
+    elsewhere.submit(words._list._counting.release).result(60)
+    elsewhere.submit(words._list._turn.release).result(60)
+    elsewhere.shutdown()
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 

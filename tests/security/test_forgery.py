@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -27,12 +26,6 @@ FORGED: dict[str, Any] = {
     "status": "blocked",
     "deleted_at": "2026-01-01T00:00:00Z",
 }
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with Provider() as provider:
-        yield provider
 
 
 def recorded(provider: Provider, **options: Any) -> CallRecord:

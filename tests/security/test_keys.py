@@ -103,12 +103,6 @@ def books(tmp_path: Path) -> Iterator[Books]:
     books.ledger.close(0)
 
 
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with Provider() as provider:
-        yield provider
-
-
 def chat(client: Any, **options: Any) -> Any:
     return client.chat.completions.create(
         model="gpt-4o",

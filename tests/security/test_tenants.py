@@ -69,6 +69,8 @@ WIDENING: list[dict[str, Any]] = [
     {"tags.org_id": None},
     {"request_model": [SECRET, "m", "' OR 1=1 --", "%"]},
     {"user_id": Contains("u")},
+    {"any_id": Contains("0")},
+    {"unpriced": True},
     {"cost": Between(0, 10**9)},
 ]
 
@@ -119,6 +121,7 @@ def stats_answers(stats: Stats, tmp_path: Path, where: dict[str, Any]) -> dict[s
         "current": stats.current(where, by),
         "hourly": stats.hourly(2, where, by),
         "daily": stats.daily(2, where, by),
+        "days": stats.days(NOW.date(), NOW.date(), where, by),
         "monthly": stats.monthly(2026, 3, where, by),
         "trend": stats.trend(1, "hour", by, where),
         "top": [stats.top(field, days=None, where=where) for field in ("model", "org_id")],
@@ -129,6 +132,12 @@ def stats_answers(stats: Stats, tmp_path: Path, where: dict[str, Any]) -> dict[s
         "device": stats.device("d"),
         "calls": [
             stats.calls(where, page_size=100, content=True, deleted=deleted)
+            for deleted in (False, True)
+        ],
+        "browse": [
+            stats.browse(where, order=order, last=last, content=True, deleted=deleted)
+            for order in ("started_at", "cost")
+            for last in (False, True)
             for deleted in (False, True)
         ],
         "call": [stats.call(call_id) for call_id in ids],
@@ -174,6 +183,9 @@ def ask_calls(store: Store) -> object:
         *(store.calls(query, limit=1000) for query in (*narrowed, deleted)),
         store.calls(whole, after=(NOW + timedelta(days=9), "x")),
         store.calls(whole, after=(NOW - timedelta(days=9), "x"), descending=False),
+        *(store.calls(whole, order=order, backwards=True) for order in orders),
+        store.calls(whole, after=(None, ""), order="http_status", descending=False),
+        store.calls(whole, after=(None, "x"), order="http_status", backwards=True),
     ]
 
 

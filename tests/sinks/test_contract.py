@@ -336,6 +336,10 @@ MANY = [
         pytest.param({"where": {"tags.other": Contains("v")}}, id="part of a tag"),
         pytest.param({"where": {"tags.k": "v", "tags.other": "v"}}, id="two tags"),
         pytest.param({"where": {"user_id": "u", "model": "m"}, "scope": "a"}, id="several"),
+        pytest.param({"where": {"any_id": Contains("U")}}, id="part of any id"),
+        pytest.param({"where": {"any_id": Contains("0000001"), "user_id": "u"}}, id="of the id"),
+        pytest.param({"where": {"unpriced": True}}, id="without a price"),
+        pytest.param({"where": {"cost": Between()}}, id="with a price"),
     ],
 )
 def test_filters(store: Store, asked: dict[str, Any]) -> None:
@@ -375,22 +379,47 @@ def test_pages(store: Store, order: str, descending: bool) -> None:
     )
 
 
+SORTED = {
+    "started_at": [NOON + timedelta(seconds=n // 3, microseconds=n % 2) for n in range(12)],
+    "cost": [None if n % 4 == 1 else Decimal(n // 3) / 10**9 for n in range(12)],
+    "duration_ms": [None if n % 3 == 0 else 0.1 * (n // 2) + 1e-7 for n in range(12)],
+    "input_tokens": [None if n in (0, 11) else n % 3 for n in range(12)],
+    "retries": [n % 2 for n in range(12)],
+    "http_status": [None] * 12,
+}
+
+
 @pytest.mark.parametrize("descending", [True, False])
-def test_pages_by_position(store: Store, descending: bool) -> None:
+@pytest.mark.parametrize("order", SORTED)
+def test_pages_by_place(store: Store, order: str, descending: bool) -> None:
     """
-    Going on behind the last call of a page leaves out nothing and repeats nothing.
+    From every call, in every order and both ways, going on leaves out nothing and repeats nothing.
     """
-    same_time = [call(100 + number, started_at=NOON) for number in range(5)]
-    store.write([*MANY, *same_time])
+    money = {"currency": "USD"} if order == "cost" else {}
+    store.write([call(n, **money, **{order: value}) for n, value in enumerate(SORTED[order])])
+    asked: dict[str, Any] = {"order": order, "descending": descending}
 
-    found: list[CallRecord] = []
-    after = None
-    while page := store.calls(ALL, limit=4, after=after, descending=descending):
-        found += page
-        after = (page[-1].started_at, page[-1].id)
+    whole = store.calls(ALL, **asked)
 
-    assert found == store.calls(ALL, limit=100, descending=descending)
-    assert len(found) == 65
+    assert len(whole) == 12
+    for here, record in enumerate(whole):
+        place = (getattr(record, order), record.id)
+        behind = store.calls(ALL, limit=4, after=place, **asked)
+        before = store.calls(ALL, limit=4, after=place, backwards=True, **asked)
+        assert (before, behind) == (whole[max(0, here - 4) : here], whole[here + 1 :][:4])
+    assert store.calls(ALL, limit=4, backwards=True, **asked) == whole[-4:]
+    assert store.calls(ALL, limit=4, offset=3, backwards=True, **asked) == whole[5:9]
+
+
+def test_a_place_where_no_call_stands(store: Store) -> None:
+    """
+    Going on behind a call that has gone meanwhile misses none of the others.
+    """
+    store.write([call(n, input_tokens=n) for n in (1, 2, 3)])
+
+    found = store.calls(ALL, after=(2, call(2).id + "0"), order="input_tokens", descending=False)
+
+    assert [record.input_tokens for record in found] == [3]
 
 
 @pytest.mark.parametrize(
@@ -399,11 +428,19 @@ def test_pages_by_position(store: Store, descending: bool) -> None:
         {"order": "request_content"},
         {"order": "id; DROP TABLE ai_call_records"},
         {"order": "cost", "after": (NOON, "x")},
+        {"order": "cost", "after": (0.5, "x")},
+        {"order": "started_at", "after": (None, "x")},
+        {"order": "started_at", "after": (NOON.replace(tzinfo=None), "x")},
+        {"order": "retries", "after": (True, "x")},
+        {"order": "retries", "after": (1.5, "x")},
+        {"order": "retries", "after": (2**63, "x")},
+        {"order": "duration_ms", "after": (float("nan"), "x")},
+        {"order": "cost", "after": (Decimal("Infinity"), "x")},
     ],
 )
 def test_a_page_that_cannot_be(store: Store, asked: dict[str, Any]) -> None:
     """
-    An order outside the list, or a position in another order, is refused by name.
+    An order outside the list, or a place that no call has in it, is refused by name.
     """
     with pytest.raises(InvalidValue, match=r"order|after"):
         store.calls(ALL, **asked)
@@ -461,6 +498,12 @@ def test_delete_and_restore(store: Store) -> None:
     assert sum(group.totals.calls for group in store.aggregate(gone)) == len(meant)
     store.write(meant)
     assert stored(store, some) == []
+
+    later = NOON + timedelta(microseconds=1)
+    rest = Query.build(scope=None, where={"id": [r.id for r in MANY if r not in meant][:1]})
+    assert store.delete(rest, at=later) == 1
+    assert store.restore(Query.build(scope=None, deleted_at=later)) == 1
+    assert stored(store, gone) == [record.replace(deleted_at=NOON) for record in meant]
 
     assert store.restore(gone) == len(meant)
     assert stored(store) == MANY

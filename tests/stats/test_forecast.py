@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
-from pathlib import Path
 from random import Random
 from zoneinfo import ZoneInfo
 
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 
 from ai_ledger.errors import InvalidValue
 from ai_ledger.records import CallRecord
-from ai_ledger.sinks import Store, open_sink
+from ai_ledger.sinks import Store
 from ai_ledger.sinks.memory import MemorySink
 from ai_ledger.stats import Forecast, RunsOut, Stats, runs_out
 from ai_ledger.stats.calendar import day_start
@@ -43,17 +42,6 @@ def call(at: datetime, cost: str | Decimal | None = "1", **fields) -> CallRecord
 def days_back(days: Iterable[int], *, hour: int = 9, now: datetime = NOW) -> list[datetime]:
     midnight = now.replace(hour=0, minute=0)
     return [midnight - timedelta(days=day) + timedelta(hours=hour) for day in days]
-
-
-@pytest.fixture(params=["jsonl", "sqlite", "memory"])
-def store(request, tmp_path: Path) -> Iterator[Store]:
-    url = {"jsonl": f"jsonl:///{tmp_path}/d", "sqlite": f"sqlite:///{tmp_path}/l.db"}
-    sink = open_sink(url.get(request.param, "memory:"))
-    assert isinstance(sink, Store)
-    yield sink
-    close = getattr(sink, "close", None)
-    if close:
-        close()
 
 
 def stats_over(store: Store, calls: Iterable[CallRecord], now: datetime = NOW, **options) -> Stats:

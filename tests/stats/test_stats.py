@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -92,17 +91,6 @@ CALLS = [
     ),
     make(60 * 24 * 3, org_id="b", request_model="new-model", status="timeout", error_type="E"),
 ]
-
-
-@pytest.fixture(params=["memory", "jsonl", "sqlite"])
-def store(request, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "memory":
-        yield open_sink("memory:")
-        return
-    path = tmp_path / "ledger"
-    store = open_sink(f"{request.param}:///{path}")
-    yield store
-    getattr(store, "close", lambda: None)()
 
 
 @pytest.fixture
@@ -531,6 +519,7 @@ ESCAPES: list[tuple[str, Callable[[Stats], int]]] = [
     ("hourly", lambda stats: stats.hourly(24, {"org_id": "b"}).total.calls),
     ("daily", lambda stats: stats.daily(7, {"org_id": "b"}).total.calls),
     ("monthly", lambda stats: stats.monthly(2026, 3, {"org_id": "b"}).total.calls),
+    ("days", lambda stats: stats.days(NOW.date(), NOW.date(), {"org_id": "b"}).total.calls),
     ("trend", lambda stats: stats.trend(where={"org_id": "b"}).total.calls),
     ("top", lambda stats: stats.top("user_id", where={"org_id": "b"}).values),
     ("groups", lambda stats: len(stats.summary(by="org_id").groups) - 1),
@@ -541,6 +530,7 @@ ESCAPES: list[tuple[str, Callable[[Stats], int]]] = [
     ("session", lambda stats: stats.session("s2").summary.calls),
     ("first call", lambda stats: int(stats.user("bob").first_call_at is not None)),
     ("calls", lambda stats: len(stats.calls({"org_id": "b"}).calls)),
+    ("browse", lambda stats: len(stats.browse({"org_id": "b"}).calls)),
     ("total", lambda stats: stats.calls({"org_id": "b"}).total),
     ("deleted", lambda stats: stats.calls({"org_id": "b"}, deleted=True).total),
     ("call", lambda stats: int(stats.call("call-0090") is not None)),

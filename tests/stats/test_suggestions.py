@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,7 +15,7 @@ from ai_ledger.errors import InvalidValue
 from ai_ledger.pricing import PriceTable
 from ai_ledger.records import CallRecord
 from ai_ledger.redaction import FAILED
-from ai_ledger.sinks import Store, open_sink
+from ai_ledger.sinks import Store
 from ai_ledger.sinks.memory import MemorySink
 from ai_ledger.stats import Stats, Suggestions
 from ai_ledger.stats import suggestions as suggestions_module
@@ -53,17 +52,6 @@ def call(function: str | None, model: str, **fields) -> CallRecord:
 
 def calls(many: int, function: str | None, model: str, **fields) -> list[CallRecord]:
     return [call(function, model, **fields) for _ in range(many)]
-
-
-@pytest.fixture(params=["jsonl", "sqlite", "memory"])
-def store(request, tmp_path: Path) -> Iterator[Store]:
-    url = {"jsonl": f"jsonl:///{tmp_path}/d", "sqlite": f"sqlite:///{tmp_path}/l.db"}
-    sink = open_sink(url.get(request.param, "memory:"))
-    assert isinstance(sink, Store)
-    yield sink
-    close = getattr(sink, "close", None)
-    if close:
-        close()
 
 
 def ask(store: Store, records: Iterable[CallRecord], *options, **named) -> Suggestions:

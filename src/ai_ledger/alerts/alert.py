@@ -46,8 +46,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
         kind: The rule's kind.
         severity: ``info``, ``warning`` or ``critical``.
         org_id: Whose it is; ``None``: only those who may see everything see it.
-        field: The field of *scope*; ``None`` for all together.
-        scope: The model, function, provider, … it is about; ``None``: not set, or all.
+        field: The field of *whose*; ``None`` for all together.
+        whose: The model, function, provider, … it is about; ``None``: not set, or all.
         subject: What about it: a currency, a budget's name, a reason; else empty.
         period: When, as the rule counts.
         state: ``open``, ``acknowledged``, ``ignored`` or ``resolved``.
@@ -74,7 +74,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     org_id: str | None
     field: str | None
-    scope: str | None
+    whose: str | None
     subject: str
     period: str
     state: State
@@ -95,9 +95,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One scope for which a rule's condition holds now."""
+    """One value, or all calls together, for which a rule's condition holds now."""
 
-    scope: str | None
+    whose: str | None
     value: float
     text: str
     subject: str = ""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
-from ai_ledger.alerts.alert import Alert, Delivery, FailedCall, MarkState, State
+from ai_ledger.alerts.alert import UNRESOLVED, Alert, Delivery, FailedCall, MarkState, State
 from ai_ledger.alerts.channel import Channel, channels_of
 from ai_ledger.alerts.rule import Rule, default_rules, owned
+from ai_ledger.alerts.watch import Watch
 from ai_ledger.bounds import label
 from ai_ledger.errors import AlreadyThere, InvalidValue, SinkError
+from ai_ledger.forks import Living
 from ai_ledger.ledger import Ledger, living_ledgers
 from ai_ledger.loading import loading
 from ai_ledger.records import utc_now
@@ -34,8 +34,6 @@ log: Final = logging.getLogger("ai_ledger.alerts")
 
 HistoryKind: TypeAlias = Literal["rule", "alert", "call"]
 HISTORY_KINDS: Final[tuple[HistoryKind, ...]] = get_args(HistoryKind)
-SHORTEST_S: Final = 1.0
-_STOP_S: Final = 5.0
 
 
 class Alerts:
@@ -43,9 +41,9 @@ class Alerts:
     The alerts of a ledger.
 
     Threads may share one instance. Any number of processes may look at the same
-    ledger: an alert is raised once for each rule, scope and period, and each channel
-    is told of it once, whoever is first. A process that dies while it tells a channel
-    leaves it to another one, which may then tell it a second time.
+    ledger: an alert is raised once for each rule, value of its field and period, and
+    each channel is told of it once, whoever is first. A process that dies while it tells
+    a channel leaves it to another one, which may then tell it a second time.
 
     Nothing is connected to before it is first used.
 
@@ -81,11 +79,12 @@ class Alerts:
         self.channels: Final = channels_of(channels)
         self._clock: Final = clock
         self._parts: _Parts | None = None
+        self.looked_at: datetime | None = None
+        """When this instance last looked at the rules; ``None``: not yet."""
         # The rules whose failure was logged, until they can be looked at again.
         self._failing: Final[set[int | None]] = set()
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self._watch: Final = Watch()
         _living.add(self)
 
     def scoped(self, org_id: str | int) -> Alerts:
@@ -160,6 +159,7 @@ class Alerts:
         finally:
             if self.channels:
                 parts.outbox.deliver(self.channels, scope=self._scope)
+        self.looked_at = now
         return raised, problems
 
     def _note_failure(self, rule: Rule | Unread, error: Exception) -> None:
@@ -181,41 +181,17 @@ class Alerts:
         Raises:
             InvalidValue: Fewer.
         """
-        if type(every_s) not in (int, float) or not SHORTEST_S <= every_s <= threading.TIMEOUT_MAX:
-            raise InvalidValue("every_s", every_s, f"a number of seconds from {SHORTEST_S:g} on")
-        with self._lock:
-            if self._thread is not None and self._thread.is_alive():
-                return
-            self._stopping = threading.Event()
-            self._thread = threading.Thread(
-                target=self._watch,
-                args=(self._stopping, every_s),
-                name="ai-ledger-alerts",
-                daemon=True,
-            )
-            self._thread.start()
+        # Which says itself what is wrong with single rules.
+        self._watch.start(self._look, every_s)
 
-    def _watch(self, stopping: threading.Event, every_s: float) -> None:
-        """The thread: a look, a pause, until it is stopped."""
-        failing = False
-        while not stopping.is_set():
-            try:
-                self._look()  # which says itself what is wrong with single rules
-                failing = False
-            except Exception as error:  # noqa: BLE001  # the boundary of the thread
-                if not failing:
-                    said = scrub(f"{type(error).__name__}: {error}")[:300]
-                    log.warning("alerts could not be looked at, and are again in a while: %s", said)
-                failing = True
-            stopping.wait(every_s)
+    @property
+    def is_watching(self) -> bool:
+        """Whether `start` looks again and again in this process."""
+        return self._watch.is_on
 
     def stop(self) -> None:
         """Look no more; waits up to five seconds for a look in progress."""
-        with self._lock:
-            thread, self._thread = self._thread, None
-            self._stopping.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_STOP_S)
+        self._watch.stop()
 
     def close(self) -> None:
         """`stop`; the connections are the process's, and stay open."""
@@ -315,12 +291,45 @@ class Alerts:
         """Say that it is over; it is not raised again in its period. As `ack`."""
         return self._change(alert_id, "resolved", by, note, version)
 
-    def _change(
-        self, alert_id: int, state: State, by: str | None, note: str | None, version: int | None
+    def reopen(
+        self,
+        alert_id: int,
+        *,
+        by: str | None = None,
+        note: str | None = None,
+        version: int | None = None,
+        state: State = "open",
     ) -> Alert:
-        register = self._opened().register
-        return register.change(
-            alert_id, state, self._scope, by=_editor(by), note=note, version=version
+        """
+        Take back `ack`, `ignore` or `resolve`. As `ack`.
+
+        With *state* ``acknowledged`` or ``ignored`` it is that again, in one step.
+
+        What has ended by itself stays so, and so does what was raised anew in a later
+        period, or was erased: `EditConflict`. A channel that was told is not told again.
+        """
+        if state not in UNRESOLVED:
+            raise InvalidValue("state", state, f"one of {', '.join(UNRESOLVED)}")
+        return self._change(alert_id, state, by, note, version, reopening=True)
+
+    def _change(
+        self,
+        alert_id: int,
+        state: State,
+        by: str | None,
+        note: str | None,
+        version: int | None,
+        *,
+        reopening: bool = False,
+    ) -> Alert:
+        return self._opened().register.change(
+            alert_id,
+            state,
+            self._scope,
+            by=_editor(by),
+            note=note,
+            version=version,
+            reopening=reopening,
         )
 
     # Rules
@@ -419,6 +428,10 @@ class Alerts:
             call_ids, "ignored", self._scope, by=_editor(by), note=note
         )
 
+    def reopen_call(self, *call_ids: str, by: str | None = None) -> int:
+        """Take the marks of failed calls away again; as `ack_call`."""
+        return self._opened().marks.mark(call_ids, "open", self._scope, by=_editor(by), note=None)
+
     # History
 
     def history(self, kind: HistoryKind, key: int | str, *, limit: int = 100) -> list[Change]:
@@ -449,7 +462,9 @@ class Alerts:
 
     def forget(self, *, by: str | None = None, **who: Any) -> int:
         """
-        Erase somebody from alerts, rules and their history; `Ledger.forget` does it for calls.
+        Erase somebody from alerts, rules and their history.
+
+        `Ledger.forget` does it for calls, and for the notes on those that failed.
 
         Alerts about them, or about calls that a filter with their name chose, are resolved
         and keep their numbers, without name, text, note and ids of calls. A rule whose
@@ -491,8 +506,7 @@ class Alerts:
     def after_fork_in_child(self) -> None:
         """Begin without the parent's thread."""
         self._lock = threading.Lock()
-        self._thread = None
-        self._stopping = threading.Event()
+        self._watch.after_fork_in_child()
 
 
 def _editor(by: str | None) -> str | None:
@@ -525,13 +539,4 @@ class _Parts:
         )
 
 
-_living: weakref.WeakSet[Alerts] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for alerts in list(_living):
-        alerts.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_living: Final[Living[Alerts]] = Living()

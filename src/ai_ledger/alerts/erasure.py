@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Row
 
 from ai_ledger.alerts.alert import CallsBehind
 from ai_ledger.bounds import key_of, label
-from ai_ledger.database.changes import note_change
+from ai_ledger.database.changes import erase_notes, note_change
 from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import alerts, deliveries, rules
 from ai_ledger.database.tables.changes import changes
@@ -109,13 +109,7 @@ class Erasure:
         connection.execute(
             sa.update(deliveries).where(deliveries.c.alert_id == row.id).values(last_error=None)
         )
-        # What people wrote about it.
-        for edit in _edits(connection, "alert", changes.c.key == str(row.id)):
-            before, after = _decoded(edit.before), _decoded(edit.after)
-            for part in (before, after):
-                if part:
-                    part["note"] = None
-            _rewrite(connection, edit.id, before, after)
+        erase_notes(connection, "alert", [str(row.id)])
         note_change(
             connection, "alert", str(row.id),
             before={"state": row.state, "note": None}, after={"state": "resolved", "note": None},
@@ -160,7 +154,8 @@ class Erasure:
                 connection, "alert_rule", str(row.id), before=shown, after=after, by=by, at=now
             )
         named = sa.or_(_mentions(changes.c.before, value), _mentions(changes.c.after, value))
-        for edit in _edits(connection, "alert_rule", named):
+        edits = sa.select(changes).where(changes.c.kind == "alert_rule", named)
+        for edit in connection.execute(edits).all():
             before, after = _decoded(edit.before), _decoded(edit.after)
             parts = [part for part in (before, after) if part]
             ours = scope is None or all(part.get("org_id") == scope for part in parts)
@@ -198,10 +193,6 @@ def _without(terms: dict[str, Any], field: str, value: str) -> dict[str, Any]:
         if left:
             where[field] = left
     return {**terms, "where": where}
-
-
-def _edits(connection: Connection, kind: str, which: sa.ColumnElement[bool]) -> list[Row[Any]]:
-    return list(connection.execute(sa.select(changes).where(changes.c.kind == kind, which)).all())
 
 
 def _decoded(text: str | None) -> dict[str, Any] | None:

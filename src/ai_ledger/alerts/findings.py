@@ -1,4 +1,4 @@
-"""What each kind of rule looks at: the scopes for which its condition holds now."""
+"""What each kind of rule looks at: whom or what its condition holds for now."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Sight:
         self.now = now
 
     def findings(self, rule: Rule) -> list[Finding]:
-        """The scopes for which the condition of *rule* holds."""
+        """What the condition of *rule* holds for."""
         return _KINDS[rule.kind](self, rule)
 
     def totals(self, rule: Rule, edges: Sequence[datetime]) -> dict[str | None, list[Totals]]:
@@ -72,12 +72,12 @@ class Sight:
         return found
 
     def calls_behind(
-        self, rule: Rule, scope: str | None, since: datetime, more: Mapping[str, Condition] | None
+        self, rule: Rule, whose: str | None, since: datetime, more: Mapping[str, Condition] | None
     ) -> CallsBehind:
-        """The newest calls of *scope* in the window, and the filter for all of them."""
+        """The newest calls of *whose* in the window, and the filter for all of them."""
         where: dict[str, Condition] = {**rule.conditions(), **(more or {})}
         if rule.each:
-            where[rule.each] = AnyOf((scope,))
+            where[rule.each] = AnyOf((whose,))
         query = Query.build(scope=rule.org_id, since=since, until=self.now, where=where)
         newest = calls_of(self.store, query, limit=LINKED)
         return CallsBehind(
@@ -90,7 +90,7 @@ class Sight:
     def finding(
         self,
         rule: Rule,
-        scope: str | None,
+        whose: str | None,
         value: float,
         text: str,
         *,
@@ -101,19 +101,19 @@ class Sight:
         """A finding about calls in the rule's window."""
         since = self.now - _window(rule)
         return Finding(
-            scope=scope,
+            whose=whose,
             subject=subject,
             value=value,
-            text=one_line(f"{_whose(rule, scope)}{text}"),
-            org_id=scope if rule.each == "org_id" else None,
-            calls=self.calls_behind(rule, scope, since, more) if linked else CallsBehind(),
+            text=one_line(f"{_whose(rule, whose)}{text}"),
+            org_id=whose if rule.each == "org_id" else None,
+            calls=self.calls_behind(rule, whose, since, more) if linked else CallsBehind(),
         )
 
 
 def _failure_rate(sight: Sight, rule: Rule) -> list[Finding]:
     """Failed and timed-out calls among those that were sent."""
     found: list[Finding] = []
-    for scope, [totals] in sight.totals(rule, _last_window(sight, rule)).items():
+    for whose, [totals] in sight.totals(rule, _last_window(sight, rule)).items():
         sent = sum(totals.statuses.get(status, 0) for status in _SENT)
         failed = totals.statuses.get("failed", 0) + totals.statuses.get("timeout", 0)
         if not failed or sent < _least(rule) or failed / sent < _limit(rule):
@@ -123,7 +123,7 @@ def _failure_rate(sight: Sight, rule: Rule) -> list[Finding]:
             f"{_duration(rule.window_s)}; at most {_limit(rule):.0%} should"
         )
         more = {"status": AnyOf(("failed", "timeout"))}
-        found.append(sight.finding(rule, scope, failed / sent, text, more=more))
+        found.append(sight.finding(rule, whose, failed / sent, text, more=more))
     return found
 
 
@@ -140,36 +140,36 @@ def _unpriced(sight: Sight, rule: Rule) -> list[Finding]:
     """
     found: list[Finding] = []
     edges = _last_window(sight, rule)
-    for scope, [totals] in sight.totals(rule, edges).items():
+    for whose, [totals] in sight.totals(rule, edges).items():
         if totals.unpriced_calls < _limit(rule) or totals.calls < _least(rule):
             continue
         where: dict[str, Condition] = {**rule.conditions(), "status": AnyOf(("success",))}
         if rule.each:
-            where[rule.each] = AnyOf((scope,))
+            where[rule.each] = AnyOf((whose,))
         query = Query.build(scope=rule.org_id, since=edges[0], until=edges[1], where=where)
         number = sum(group.totals.unpriced_calls for group in sight.store.aggregate(query, (), ()))
         if number >= _limit(rule):
             text = f"{number:,} calls have no price within {_duration(rule.window_s)}"
             more = {"status": AnyOf(("success",)), "cost": AnyOf((None,))}
-            found.append(sight.finding(rule, scope, number, text, more=more))
+            found.append(sight.finding(rule, whose, number, text, more=more))
     return found
 
 
 def _counted(sight: Sight, rule: Rule, status: str, did: str) -> list[Finding]:
     found: list[Finding] = []
-    for scope, [totals] in sight.totals(rule, _last_window(sight, rule)).items():
+    for whose, [totals] in sight.totals(rule, _last_window(sight, rule)).items():
         number = totals.statuses.get(status, 0)
         if number >= _limit(rule) and totals.calls >= _least(rule):
             text = f"{number:,} of {totals.calls:,} calls {did} within {_duration(rule.window_s)}"
             more = {"status": AnyOf((status,))}
-            found.append(sight.finding(rule, scope, number, text, more=more))
+            found.append(sight.finding(rule, whose, number, text, more=more))
     return found
 
 
 def _breaker_open(sight: Sight, rule: Rule) -> list[Finding]:
     """Circuits that are open in this process, and calls that others of them refused."""
     found = {
-        (finding.scope, finding.subject): finding
+        (finding.whose, finding.subject): finding
         for finding in _counted(sight, rule, "circuit_open", "met an open circuit")
     }
     if rule.org_id is not None or rule.where:
@@ -179,11 +179,11 @@ def _breaker_open(sight: Sight, rule: Rule) -> list[Finding]:
             if state.state == "closed":
                 continue
             known = rule.each in state.fields
-            scope = state.fields.get(rule.each) if rule.each and known else None
+            whose = state.fields.get(rule.each) if rule.each and known else None
             subject = "" if known or not rule.each else state.key
             text = f"the circuit of {breaker.name} for {state.key!r} is open"
-            told = sight.finding(rule, scope, 1, text, subject=subject, linked=False)
-            found.setdefault((scope, subject), told)
+            told = sight.finding(rule, whose, 1, text, subject=subject, linked=False)
+            found.setdefault((whose, subject), told)
     return list(found.values())
 
 
@@ -192,7 +192,7 @@ def _latency(sight: Sight, rule: Rule) -> list[Finding]:
     since = sight.now - _window(rule)
     edges = (since - rule.past_days * _DAY, since, sight.now)
     found: list[Finding] = []
-    for scope, (past, present) in sight.totals(rule, edges).items():
+    for whose, (past, present) in sight.totals(rule, edges).items():
         if min(past.timed_calls, present.timed_calls) < max(1, _least(rule)):
             continue
         before, now = past.percentile_ms(0.95), present.percentile_ms(0.95)
@@ -203,7 +203,7 @@ def _latency(sight: Sight, rule: Rule) -> list[Finding]:
             f"{now / before:.1f} times as long as in the {rule.past_days} days before "
             f"({before:,.0f} ms)"
         )
-        found.append(sight.finding(rule, scope, now / before, text))
+        found.append(sight.finding(rule, whose, now / before, text))
     return found
 
 
@@ -214,7 +214,7 @@ def _cost_spike(sight: Sight, rule: Rule) -> list[Finding]:
     edges = sorted({edge for end in days for edge in (end - window, end)})
     places = [edges.index(end - window) for end in days]
     found: list[Finding] = []
-    for scope, intervals in sight.totals(rule, edges).items():
+    for whose, intervals in sight.totals(rule, edges).items():
         *past, present = (intervals[place] for place in places)
         if present.calls < _least(rule):
             continue
@@ -234,7 +234,7 @@ def _cost_spike(sight: Sight, rule: Rule) -> list[Finding]:
                 f"({usual:f} {currency})"
             )
             more = {"currency": AnyOf((currency,))}
-            found.append(sight.finding(rule, scope, nano / mean, text, subject=currency, more=more))
+            found.append(sight.finding(rule, whose, nano / mean, text, subject=currency, more=more))
     return found
 
 
@@ -244,7 +244,7 @@ def _silence(sight: Sight, rule: Rule) -> list[Finding]:
     intervals = rule.past_days * DAY_S // (rule.window_s or DAY_S)
     edges = [sight.now - number * window for number in range(intervals + 1, -1, -1)]
     found: list[Finding] = []
-    for scope, all_of in sight.totals(rule, edges).items():
+    for whose, all_of in sight.totals(rule, edges).items():
         calls = [totals.calls for totals in all_of]
         if calls[-1]:
             continue
@@ -259,7 +259,7 @@ def _silence(sight: Sight, rule: Rule) -> list[Finding]:
             f"no calls within {_duration(silent * (rule.window_s or 0))}; there were some in "
             f"{ran} of {len(calls)} times {_duration(rule.window_s)} before"
         )
-        found.append(sight.finding(rule, scope, silent, text, linked=False))
+        found.append(sight.finding(rule, whose, silent, text, linked=False))
     return found
 
 
@@ -283,7 +283,7 @@ def _undelivered(sight: Sight, rule: Rule) -> list[Finding]:
     }
     return [
         Finding(
-            scope=host,
+            whose=host,
             field="host",
             subject=reason,
             value=number,
@@ -318,30 +318,30 @@ def _budget_threshold(sight: Sight, rule: Rule) -> list[Finding]:
             )
             found += [
                 finding
-                for scope, used in rows
+                for whose, used in rows
                 if used >= least
-                and (finding := _used(rule, terms, value_of_key(scope), used, period))
+                and (finding := _used(rule, terms, value_of_key(whose), used, period))
             ]
     return found
 
 
-def _used(rule: Rule, terms: Terms, scope: str | None, used: int, period: str) -> Finding | None:
-    org = scope if terms.each == "org_id" else None
+def _used(rule: Rule, terms: Terms, whose: str | None, used: int, period: str) -> Finding | None:
+    org = whose if terms.each == "org_id" else None
     only = terms.where.get("org_id", ())
     if org is None and len(only) == 1:
         org = only[0]
     if rule.org_id is not None and org != rule.org_id:
         return None
     share = used / terms.limit
-    whose = f" for {terms.each} {scope!r}" if terms.each else ""
+    for_whom = f" for {terms.each} {whose!r}" if terms.each else ""
     ends = terms.bounds_of(period)
     ending = f", which ends {ends[1]:%Y-%m-%d %H:%M} UTC" if ends else ""
     since, until = (None, None) if ends is None else ends
     where: dict[str, Any] = {field: list(values) for field, values in terms.where.items()}
     if terms.each:
-        where[terms.each] = [scope]
+        where[terms.each] = [whose]
     return Finding(
-        scope=scope,
+        whose=whose,
         field=terms.each,
         subject=terms.name,
         value=share,
@@ -349,7 +349,7 @@ def _used(rule: Rule, terms: Terms, scope: str | None, used: int, period: str) -
         # With the limit: a budget that was raised, and is used up again, is news.
         period=f"{period} of {_in_units(terms.limit, terms.unit)}",
         text=one_line(
-            f"budget {terms.name!r}{whose}: {share:.1%} used, {_in_units(used, terms.unit)} of "
+            f"budget {terms.name!r}{for_whom}: {share:.1%} used, {_in_units(used, terms.unit)} of "
             f"{_in_units(terms.limit, terms.unit)} in {period}{ending}"
         ),
         calls=CallsBehind(where=where, since=since, until=until),
@@ -392,10 +392,10 @@ def _floor(rule: Rule) -> int:
     return 0 if rule.at_least is None else to_nano(rule.at_least)
 
 
-def _whose(rule: Rule, scope: str | None) -> str:
+def _whose(rule: Rule, whose: str | None) -> str:
     if not rule.each:
         return ""
-    return f"{rule.each} {scope!r}: " if scope is not None else f"{rule.each} not set: "
+    return f"{rule.each} {whose!r}: " if whose is not None else f"{rule.each} not set: "
 
 
 def _in_units(amount: int, unit: str) -> str:

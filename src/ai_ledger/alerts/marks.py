@@ -107,7 +107,7 @@ class Marks:
         note: str | None,
     ) -> int:
         """
-        Mark failed calls, all or none.
+        Mark failed calls, all or none; ``open`` takes their marks away.
 
         Raises:
             NotFound: One of them is no failed call within *scope*; nothing is marked.
@@ -141,7 +141,11 @@ class Marks:
                 before = connection.execute(
                     sa.select(marks).where(marks.c.call_id == each).with_for_update()
                 ).first()
-                if before is not None or not insert_new(
+                if state == "open":
+                    if before is None:
+                        continue
+                    connection.execute(sa.delete(marks).where(marks.c.call_id == each))
+                elif before is not None or not insert_new(
                     connection, marks, {"call_id": each, **values}
                 ):
                     connection.execute(
@@ -152,7 +156,7 @@ class Marks:
                     "call_mark",
                     each,
                     before=None if before is None else {"state": before.state, "note": before.note},
-                    after={"state": state, "note": kept},
+                    after=None if state == "open" else {"state": state, "note": kept},
                     by=by,
                     at=now,
                 )

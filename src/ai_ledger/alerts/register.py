@@ -11,14 +11,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from ai_ledger.alerts.alert import STATES, UNRESOLVED, Alert, CallsBehind, Finding, State
+from ai_ledger.alerts.erasure import ERASED
 from ai_ledger.alerts.rule import Rule
 from ai_ledger.alerts.rulebook import insert_new
 from ai_ledger.bounds import key_of, label, storable, value_of_key
 from ai_ledger.database.changes import Change, changes_of, note_change
 from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import alerts, rules
+from ai_ledger.database.versions import require_version
 from ai_ledger.errors import EditConflict, InvalidValue, NotFound
-from ai_ledger.validation import checked_limit
+from ai_ledger.validation import checked_limit, is_id
 
 MAX_ALERTS: Final = 1_000
 MAX_NOTE_CHARS: Final = 4_000
@@ -105,7 +107,7 @@ class Register:
     ) -> Alert | None:
         """The alert that *finding* raises; none when there is one of it in this period."""
         period = finding.period or rule.period(now)
-        key, subject = key_of(_short(finding.scope)), label(finding.subject)
+        key, subject = key_of(_short(finding.whose)), label(finding.subject)
         for row in unresolved:
             if (row.scope_key, row.subject) != (key, subject):
                 continue
@@ -212,13 +214,14 @@ class Register:
         by: str | None,
         note: str | None,
         version: int | None,
+        reopening: bool = False,
     ) -> Alert:
         """
-        Give an alert another state.
+        Give an alert another state; what is resolved is opened, or with *reopening* any other.
 
         Raises:
             NotFound: There is none, within *scope*.
-            EditConflict: It is not at *version* any more, or resolved already.
+            EditConflict: It is not at *version* any more, or resolved and not to be opened.
             InvalidValue: A note that is too long.
         """
         if state not in STATES:
@@ -227,13 +230,17 @@ class Register:
 
         def work(connection: Connection) -> Alert:
             row = _found(connection, alert_id, scope, lock=True)
-            if version is not None and version != row.version:
-                raise EditConflict(
-                    f"alert {alert_id} is at version {row.version} ({row.state}), "
-                    f"not {version}: read it again"
-                )
+            require_version(
+                f"alert {alert_id} ({row.state})",
+                version,
+                row.version,
+                row.changed_by,
+                row.changed_at,
+            )
             if row.state == "resolved" and state != "resolved":
-                raise EditConflict(f"alert {alert_id} is resolved already")
+                if state != "open" and not reopening:
+                    raise EditConflict(f"alert {row.id} is resolved already; open it again first")
+                _require_reopening(connection, row)
             now = self._clock()
             values = {
                 "state": state,
@@ -256,6 +263,28 @@ class Register:
             return alert_of(_found(connection, alert_id, scope, lock=False))
 
         return self._database.writing(work)
+
+
+def _require_reopening(connection: Connection, row: Row[Any]) -> None:
+    """Refuse to change what is resolved, unless somebody takes back that a person resolved it."""
+    if row.resumes_as is not None:
+        raise EditConflict(
+            f"alert {row.id} is resolved by itself, since its cause is gone; should that come "
+            "back within the period, the alert opens by itself"
+        )
+    if row.text == ERASED:
+        raise EditConflict(f"alert {row.id} stays resolved: what it said was erased")
+    # Two that are open for the same thing would take turns in ending each other.
+    later = connection.execute(
+        sa.select(sa.func.max(alerts.c.id)).where(
+            alerts.c.rule_id == row.rule_id,
+            alerts.c.scope_key == row.scope_key,
+            alerts.c.subject == row.subject,
+            alerts.c.id > row.id,
+        )
+    ).scalar()
+    if later is not None:
+        raise EditConflict(f"alert {row.id} stays resolved: alert {later} is about the same since")
 
 
 def note_of(note: str | None) -> str | None:
@@ -282,7 +311,7 @@ def alert_of(row: Row[Any]) -> Alert:
         severity=row.severity,
         org_id=row.org_id,
         field=row.field,
-        scope=value_of_key(row.scope_key),
+        whose=value_of_key(row.scope_key),
         subject=row.subject,
         period=row.period,
         state=row.state,
@@ -355,7 +384,7 @@ def _within(scope: str | None) -> list[sa.ColumnElement[bool]]:
 def _found(
     connection: Connection, alert_id: int | str, scope: str | None, *, lock: bool
 ) -> Row[Any]:
-    if type(alert_id) is not int or not 0 < alert_id < 2**63:
+    if not is_id(alert_id):
         raise InvalidValue("alert", alert_id, "the number of an alert")
     statement = sa.select(alerts).where(alerts.c.id == alert_id, *_within(scope))
     row = connection.execute(statement.with_for_update() if lock else statement).first()

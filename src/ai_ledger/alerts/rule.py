@@ -92,7 +92,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         at_least: ``cost_spike``: less than this in the window, in its currency, is
             nothing to speak of.
         budget: ``budget_threshold``: only the budget of this name.
-        per: At most one alert in this time for each scope.
+        per: At most one alert in this time for each value of *each*.
         severity: ``info``, ``warning`` or ``critical``.
         quiet: Hours in which nobody is told, ``22:00-08:00``; it is made up for after.
         tz: The time zone of *quiet* and *per*.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
@@ -17,13 +18,18 @@ from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.alerts import rules
 from ai_ledger.database.tables.budgets import budgets
 from ai_ledger.database.tables.changes import changes
-from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
+from ai_ledger.database.versions import require_version
+from ai_ledger.errors import AlreadyThere, InvalidValue, NotFound
+from ai_ledger.validation import is_id
 
 # What an edit may change; a rule of another kind is another rule.
 EDITABLE: Final = (
     *("name", "where", "each", "threshold", "window_s", "min_calls", "past_days", "at_least"),
     *("budget", "per", "severity", "quiet", "tz", "enabled"),
 )
+_LOOKED_AT: Final = 1_000
+_NEAR: Final = 5
+"""Budgets that the error about an unknown one names, of so many that are looked at."""
 
 
 class Rulebook:
@@ -340,7 +346,7 @@ def _found(
         exactly: Not anybody's rule of this name, but *scope*'s.
     """
     statement = sa.select(rules)
-    if type(rule) not in (int, str) or (isinstance(rule, int) and not 0 < rule < 2**63):
+    if type(rule) is not str and not is_id(rule):
         raise InvalidValue("rule", rule, "the number or the name of a rule")
     if isinstance(rule, int):
         statement = statement.where(rules.c.id == rule, *_within(scope))
@@ -363,19 +369,19 @@ def _require_budget(connection: Connection, name: str | None) -> None:
     """
     if name is None:
         return
-    known = list(connection.execute(sa.select(budgets.c.name).order_by(budgets.c.name)).scalars())
-    if name not in known:
-        listed = ", ".join(known[:20]) or "none yet"
-        raise InvalidValue(
-            "budget", name, f"a budget of this ledger, known from its first call on ({listed})"
-        )
+    named = sa.select(budgets.c.name)
+    if name in connection.execute(named.where(budgets.c.name == name)).scalars().all():
+        return
+    others = connection.execute(named.order_by(budgets.c.name).limit(_LOOKED_AT)).scalars().all()
+    near = get_close_matches(name, others, _NEAR) or others[:_NEAR]
+    listed = ", ".join(near) or "none yet"
+    raise InvalidValue(
+        "budget", name, f"a budget of this ledger, known from its first call on ({listed})"
+    )
 
 
 def _at_version(rule: Rule, version: int | None) -> None:
-    if version is not None and version != rule.version:
-        raise EditConflict(
-            f"rule {rule.name!r} is at version {rule.version}, not {version}: read it again"
-        )
+    require_version(f"rule {rule.name!r}", version, rule.version, rule.updated_by, rule.updated_at)
 
 
 def _refuse_twice(connection: Connection, name: str, org_id: str | None, but: int | None) -> None:

@@ -23,12 +23,12 @@ from ai_ledger.alerts.addresses import Forbidden, check_address, checked_address
 from ai_ledger.alerts.alert import Alert
 from ai_ledger.alerts.channel import NotSent
 from ai_ledger.errors import ConfigurationError, InvalidValue
+from ai_ledger.references import variable_of
 
 SIGNATURE_HEADER: Final = "AI-Ledger-Signature"
 DELIVERY_HEADER: Final = "AI-Ledger-Delivery"
 TOLERANCE_S: Final = 300
 
-_REFERENCE: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]{0,127})")
 _LEAST_SECRET: Final = 16
 _FIRST_PAUSE_S: Final = 0.5
 _MOST_READ: Final = 65_536
@@ -244,15 +244,15 @@ def _refuse_plain(host: str, *, allow_private: bool) -> None:
 
 
 def _secret_of(reference: str) -> str:
-    found = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
-    if found is None:
+    name = variable_of(reference) if isinstance(reference, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
+    if name is None:
         raise ConfigurationError(
             "webhook: the secret is given as the name of an environment variable: env:NAME"
         )
-    secret = os.environ.get(found[1], "")
+    secret = os.environ.get(name, "")
     if len(secret) < _LEAST_SECRET:
         raise ConfigurationError(
-            f"webhook: the environment variable {found[1]} is not set, or has fewer than "
+            f"webhook: the environment variable {name} is not set, or has fewer than "
             f"{_LEAST_SECRET} characters"
         )
     return secret

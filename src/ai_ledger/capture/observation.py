@@ -202,8 +202,8 @@ class Observation:
         Ask the policies, then make ready what is to be sent: `options`, if not the caller's.
 
         Raises:
-            CallRefused: A policy refused the call. Nothing else is ever raised, but by
-                a policy that says it passes on what the program itself has raised.
+            CallRefused: A policy refused the call. Nothing else is ever raised, but
+                what the program itself has raised into a policy.
         """
         try:
             self._ledger.admit(self.call)

@@ -21,18 +21,18 @@ from ai_ledger.catalog.entries import (
     ModelEntry,
     ProviderEntry,
 )
-from ai_ledger.catalog.references import (
+from ai_ledger.catalog.literals import (
     is_key,
     looks_secret_url,
     refuse_secret,
     refuse_secrets,
     shown,
-    without_references,
 )
 from ai_ledger.errors import AlreadyThere, InvalidValue
 from ai_ledger.pricing import Price
 from ai_ledger.pricing.match import Index
 from ai_ledger.pricing.stored import entry_of, stored_price
+from ai_ledger.references import without_references
 from ai_ledger.secrets import REDACTED
 
 MAX_PROVIDER_NAME: Final = 64

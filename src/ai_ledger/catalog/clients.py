@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from ai_ledger.capture.client import TrackedClient
 from ai_ledger.capture.endpoints import operation_of
 from ai_ledger.catalog.entries import ModelEntry, ProviderEntry
-from ai_ledger.catalog.references import resolved
 from ai_ledger.errors import ConfigurationError, MissingExtra
+from ai_ledger.references import resolved
 from ai_ledger.usage import as_mapping
 
 if TYPE_CHECKING:

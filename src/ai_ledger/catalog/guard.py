@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING, Final, Literal
 
-from ai_ledger.errors import AILedgerError, ModelNotAllowed
+from ai_ledger.errors import ModelNotAllowed
+from ai_ledger.forks import Living
 from ai_ledger.loading import loading
 from ai_ledger.policy import MARK_PREFIX, Revision
 from ai_ledger.pricing.places import Places
 from ai_ledger.records import CallRecord
+from ai_ledger.refreshed import Refreshed
 
 if TYPE_CHECKING:
     from ai_ledger.database.engine import Database
@@ -64,7 +62,7 @@ class _Statuses:
         return reason if place is None or place == owner else None
 
 
-_living: Final[weakref.WeakSet[Guard]] = weakref.WeakSet()
+_living: Final[Living[Refreshed[_Statuses]]] = Living()
 
 
 class Guard:
@@ -89,13 +87,14 @@ class Guard:
         self._on_unavailable = on_unavailable
         self._database = database
         self._note = note
-        self._known: _Statuses | None = None
-        self._read_at = float("-inf")
-        self._asked_at = float("-inf")
-        self._generation = 0
-        self._lock = threading.Lock()
-        self._reading: threading.Event | None = None
-        _living.add(self)
+        self._statuses: Refreshed[_Statuses] = Refreshed(
+            self._read,
+            self._failed,
+            name="ai-ledger-catalog",
+            refresh_s=REFRESH_S,
+            max_age_s=MAX_AGE_S,
+        )
+        _living.add(self._statuses)
 
     def check(self, call: CallRecord) -> Revision | None:
         """
@@ -104,14 +103,15 @@ class Guard:
         Raises:
             ModelNotAllowed: It is; says what. Or it cannot be told, and is refused then.
         """
-        reading = self._refresh()
-        if reading is not None and self.must_wait():
-            reading.wait(max(0.0, self._asked_at + WAIT_S - monotonic()))
+        if self._statuses.current() is None:
+            reading = self._statuses.soon()
+            if reading is not None:
+                reading.wait(max(0.0, reading.began_at + WAIT_S - self._statuses.clock()))
         return self.decide(call)
 
     def decide(self, call: CallRecord) -> Revision | None:
         """`check` by what is known now."""
-        known = self._known
+        known = self._statuses.last
         if known is None:
             if self._on_unavailable == "refuse":
                 raise ModelNotAllowed(
@@ -125,76 +125,27 @@ class Guard:
 
     def must_wait(self) -> bool:
         """Whether `check` may wait for the database; begins to read if that is due."""
-        reading = self._refresh()
-        now = monotonic()
+        if self._statuses.current() is not None:
+            return False
+        reading = self._statuses.soon()
         return (
             reading is not None
             and not reading.is_set()
-            and now - self._read_at > MAX_AGE_S
-            and now - self._asked_at < WAIT_S
+            and self._statuses.clock() < reading.began_at + WAIT_S
         )
 
-    def expire(self) -> None:
-        """What is known is no longer the present state: the next call waits for it."""
-        with self._lock:
-            self._generation += 1
-            self._read_at = self._asked_at = float("-inf")
+    def _read(self, _: _Statuses | None) -> _Statuses:
+        with loading:  # while the program may fork
+            from ai_ledger.catalog import rows
+        with self._database().reading() as connection:
+            return _Statuses(*rows.statuses(connection))
 
-    def after_fork_in_child(self) -> None:
-        """The thread that reads stayed in the parent."""
-        self._lock = threading.Lock()
-        self._reading = None
-        self._asked_at = float("-inf")
-
-    def _refresh(self) -> threading.Event | None:
-        """Begin to read if that is due; what is set when it is done, while it is not."""
-        if monotonic() < self._asked_at + REFRESH_S:
-            return self._reading
-        with self._lock:
-            if monotonic() < self._asked_at + REFRESH_S:
-                return self._reading
-            self._asked_at = monotonic()
-            done = self._reading = threading.Event()
-            thread = threading.Thread(
-                target=self._read, args=(done, self._generation), name="ai-ledger-catalog"
-            )
-            thread.daemon = True
-            try:
-                thread.start()
-            except RuntimeError:  # the interpreter ends and starts no thread any more
-                self._reading = None
-        return self._reading
-
-    def _read(self, done: threading.Event, generation: int) -> None:
-        try:
-            with loading:  # while the program may fork
-                from ai_ledger.catalog import rows
-            with self._database().reading() as connection:
-                known = _Statuses(*rows.statuses(connection))
-            with self._lock:
-                # What was read before the last edit must not come after it.
-                if generation == self._generation:
-                    self._known, self._read_at = known, monotonic()
-        except (AILedgerError, OSError, ValueError, ImportError) as error:
-            self._asked_at = monotonic() + RETRY_S - REFRESH_S
-            self._note("the catalogue could not be read", error)
-        finally:
-            done.set()
-            with self._lock:
-                if self._reading is done:
-                    self._reading = None
+    def _failed(self, error: Exception) -> None:
+        self._statuses.due_in(RETRY_S)
+        self._note("the catalogue could not be read", error)
 
 
 def statuses_changed() -> None:
     """Every catalogue of this process reads anew what is switched off."""
-    for guard in list(_living):
-        guard.expire()
-
-
-def _after_fork_in_child() -> None:
-    for guard in list(_living):
-        guard.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    for statuses in _living:
+        statuses.edited()

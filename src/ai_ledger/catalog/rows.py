@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -16,7 +16,8 @@ from ai_ledger.catalog.entries import Kind, ModelEntry, ProviderEntry
 from ai_ledger.database.changes import note_change
 from ai_ledger.database.engine import Again
 from ai_ledger.database.tables.catalog import edits, models, providers
-from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
+from ai_ledger.database.versions import require_version
+from ai_ledger.errors import AlreadyThere, InvalidValue, NotFound
 from ai_ledger.records import utc_now
 
 Entry: TypeAlias = ProviderEntry | ModelEntry
@@ -118,8 +119,9 @@ def edit(
         InvalidValue: A field cannot be so.
     """
     before = found(connection, kind, name, lock=True)
-    if version is not None and before.version != version:
-        raise _conflict(kind, before, version)
+    require_version(
+        f"{kind} {before.name!r}", version, before.version, before.updated_by, before.updated_at
+    )
     checked = checked_provider if kind == "provider" else checked_model
     return save(connection, before, checked(name, {**before.fields(), **changes}), by)
 
@@ -206,15 +208,6 @@ def _require_provider(connection: Connection, entry: ModelEntry, before: Entry |
         raise InvalidValue("provider", entry.provider, f"a provider of the catalogue ({listed})")
 
 
-def _conflict(kind: Kind, before: Entry, version: int) -> EditConflict:
-    who = before.updated_by or "somebody"
-    when = before.updated_at.isoformat(timespec="seconds") if before.updated_at else "meanwhile"
-    return EditConflict(
-        f"{kind} {before.name!r} is at version {before.version}, not {version}: {who} changed it "
-        f"at {when}. Read it again, and edit what it is now"
-    )
-
-
 def _name_key(entry: Entry) -> str:
     return label(entry.name.lower())
 
@@ -270,8 +263,3 @@ def _base_url(settings: str) -> str | None:
     except msgspec.MsgspecError:
         return None
     return found_url if isinstance(found_url, str) else None
-
-
-def in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """Providers before the models that need them."""
-    return sorted(entries, key=lambda entry: kind_of(entry) == "model")

@@ -82,6 +82,7 @@ def try_out(client: Any, model: ModelEntry, operation: str) -> BaseException | N
     client = client.with_options(
         max_retries=0, timeout=min(model.timeout_s or MAX_TIMEOUT_S, MAX_TIMEOUT_S)
     )
+    _stay(client)
     # The word that this model's parameters use; newer models refuse the older one.
     newer = "max_completion_tokens"
     limit = newer if newer in model.parameters else "max_tokens"
@@ -97,6 +98,13 @@ def try_out(client: Any, model: ModelEntry, operation: str) -> BaseException | N
     except Exception as error:  # noqa: BLE001  # what is wrong is what was asked for
         return error
     return None
+
+
+def _stay(client: Any) -> None:
+    """Let calls go to the address in the catalogue alone: a redirect is an error."""
+    http = getattr(client, "_client", None)
+    if http is not None:
+        http.follow_redirects = False
 
 
 def result_of(

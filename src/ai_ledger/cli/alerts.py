@@ -12,9 +12,8 @@ from ai_ledger.cli.options import (
     F,
     NothingFound,
     by_option,
-    close,
+    database_of,
     json_option,
-    open_store,
     org_option,
     tz_option,
     url_option,
@@ -32,20 +31,6 @@ _KINDS: Final = (
     *("budget_threshold", "failure_rate", "timeouts", "breaker_open", "latency"),
     *("cost_spike", "unpriced", "undelivered", "silence"),
 )
-
-
-def database_of(url: str) -> str:
-    """
-    The first database among the URLs in *url*; it must exist.
-
-    Raises:
-        click.UsageError: None of them is one.
-    """
-    for one in url.split():
-        if one.startswith(("sqlite", "postgres", "mysql", "mariadb")):
-            close(open_store(one))
-            return one
-    raise click.UsageError("--url: alerts need sqlite:, postgresql: or mysql:")
 
 
 def alerts_of(url: str, org: str | None, channels: tuple[Channel, ...] = ()) -> Alerts:
@@ -147,12 +132,12 @@ def show_alert(alert: int, url: str, org: str | None, zone: tzinfo, as_json: boo
     if as_json:
         render.print_json({"alert": found, "deliveries": deliveries})
         return
-    scope = f"{found.field} {render.shown(found.scope)}" if found.field else "all together"
+    whose = f"{found.field} {render.shown(found.whose)}" if found.field else "all together"
     rows = [
         ("alert", f"{found.id}, {found.severity}, version {found.version}"),
         ("what", found.text),
         ("rule", f"{found.rule} ({found.kind})"),
-        ("about", f"{scope} {found.subject}".rstrip()),
+        ("about", f"{whose} {found.subject}".rstrip()),
         ("organisation", render.shown(found.org_id)),
         ("state", f"{found.state}{' by itself' if found.resolved_itself else ''}"),
         ("changed", f"{render.moment(found.changed_at, zone)} by {found.changed_by or 'itself'}"),
@@ -190,7 +175,12 @@ def _answer(word: str, state: str, said: str) -> None:
         alert: int, note: str | None, by: str | None, version: int | None, url: str, org: str | None
     ) -> None:
         alerts = alerts_of(url, org)
-        done = {"acknowledged": alerts.ack, "ignored": alerts.ignore, "resolved": alerts.resolve}
+        done = {
+            "acknowledged": alerts.ack,
+            "ignored": alerts.ignore,
+            "resolved": alerts.resolve,
+            "open": alerts.reopen,
+        }
         found = done[state](alert, by=by, note=note, version=version)
         click.echo(f"alert {found.id} is {found.state}, by {found.changed_by or 'nobody named'}")
 
@@ -200,6 +190,7 @@ def _answer(word: str, state: str, said: str) -> None:
 _answer("ack", "acknowledged", "Take an alert up: somebody is about it.")
 _answer("ignore", "ignored", "Say that an alert needs nobody.")
 _answer("resolve", "resolved", "Say that an alert is over; it does not come back in its period.")
+_answer("reopen", "open", "Open an alert again that somebody took up, ignored or resolved.")
 
 
 @alerts_command.command("forget")
@@ -356,7 +347,7 @@ def _rule_options(command: F) -> F:
             click.option(
                 "--per",
                 type=click.Choice(["hour", "day", "week", "month"]),
-                help="At most one alert in this time for each scope; day, if never said.",
+                help="At most one alert in this time for each value of --each; day, if never said.",
             ),
             click.option(
                 "--severity",

@@ -102,21 +102,21 @@ def _present(accounts: Accounts, budget: StoredBudget, now: datetime) -> list[Ac
 @click.argument("name")
 @url_option
 @tz_option
-@click.option("--scope", metavar="VALUE", help="Only of this user, organisation, …")
+@click.option("--whose", metavar="VALUE", help="Only of this user, organisation, …")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, metavar="N",
     help="At most N periods, newest first.",
 )  # fmt: skip
 @json_option
 def history_command(
-    name: str, url: str, zone: tzinfo, scope: str | None, limit: int, as_json: bool
+    name: str, url: str, zone: tzinfo, whose: str | None, limit: int, as_json: bool
 ) -> None:
     """
     Show what a budget has used in each period, newest first.
 
     \b
     Example:
-      ai-ledger budgets history "CNY a month" --scope user-7
+      ai-ledger budgets history "CNY a month" --whose user-7
 
     The limit is the one of now. Exit code 1 when there is no such budget, or
     nothing has happened on it.
@@ -127,8 +127,8 @@ def history_command(
         budget = accounts.budget(name)
         if budget is None:
             raise NothingFound(f"there is no budget {name!r}: see `ai-ledger budgets list`")
-        whose = None if scope is None else key_of(label(scope))
-        found = accounts.history(budget.id, whose, limit=limit)
+        key = None if whose is None else key_of(label(whose))
+        found = accounts.history(budget.id, key, limit=limit)
     if not found:
         raise NothingFound(f"nothing has happened on budget {name!r}")
     _show([(budget, account) for account in found], zone, as_json=as_json)
@@ -155,7 +155,7 @@ def check_command(url: str, as_json: bool) -> None:
             [
                 {
                     "budget": each.budget,
-                    "scope": value_of_key(each.scope),
+                    "whose": value_of_key(each.whose),
                     "period": each.period,
                     "unit": units[each.budget].unit,
                     "used": _exact(units[each.budget], each.used),
@@ -172,7 +172,7 @@ def check_command(url: str, as_json: bool) -> None:
             (
                 [
                     each.budget,
-                    _whose(units[each.budget], each.scope),
+                    _whose(units[each.budget], each.whose),
                     each.period,
                     *(
                         _amount(units[each.budget], number)
@@ -226,7 +226,7 @@ def _show(found: Sequence[tuple[StoredBudget, Account]], zone: tzinfo, *, as_jso
         (
             [
                 account.budget,
-                _whose(budget.terms, account.scope),
+                _whose(budget.terms, account.whose),
                 account.period,
                 _amount(budget.terms, account.used),
                 _amount(budget.terms, account.reserved),
@@ -250,7 +250,7 @@ def _plain(budget: StoredBudget, account: Account) -> dict[str, Any]:
     return {
         "budget": account.budget,
         "each": terms.each,
-        "scope": value_of_key(account.scope),
+        "whose": value_of_key(account.whose),
         "period": account.period,
         "unit": terms.unit,
         "used": _exact(terms, account.used),
@@ -275,8 +275,8 @@ def _moment(moment: datetime | None, zone: tzinfo) -> str:
     return "never" if moment is None else render.moment(moment, zone)
 
 
-def _whose(terms: Terms, scope: str) -> str:
-    return "all" if terms.each is None else render.shown(value_of_key(scope))
+def _whose(terms: Terms, whose: str) -> str:
+    return "all" if terms.each is None else render.shown(value_of_key(whose))
 
 
 def _exact(terms: Terms, number: int) -> int | Decimal:

@@ -13,12 +13,13 @@ from ai_ledger.cli import render
 from ai_ledger.cli.options import (
     NothingFound,
     Period,
+    Selection,
     close,
     json_option,
     open_store,
     org_option,
-    period_options,
     query_of,
+    selection_options,
     tz_option,
     url_option,
     where_option,
@@ -34,11 +35,7 @@ _SPARE = ("function", "time", "in", "out", "user")
 
 
 @click.command("calls")
-@url_option
-@org_option
-@period_options
-@tz_option
-@where_option
+@selection_options
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option("--page", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
@@ -51,13 +48,7 @@ _SPARE = ("function", "time", "in", "out", "user")
 )
 @json_option
 def calls_command(
-    url: str,
-    org: str | None,
-    days: int | None,
-    since: str | None,
-    until: str | None,
-    zone: tzinfo,
-    conditions: tuple[str, ...],
+    selection: Selection,
     limit: int,
     page: int,
     sort: str,
@@ -74,8 +65,8 @@ def calls_command(
 
     With --json: an array of call records. Exit code 1 when there are none.
     """
-    query = query_of(org, Period.of(days, since, until, zone), conditions)
-    store = open_store(url)
+    query = selection.query()
+    store = open_store(selection.url)
     try:
         found = store.calls(
             query, limit=limit, offset=(page - 1) * limit, order=sort, content=as_json
@@ -87,7 +78,7 @@ def calls_command(
     if not found:
         raise NothingFound("no calls fit; try a longer --days, or fewer --where")
     if not as_json:
-        rows = (_row(record, zone) for record in found)
+        rows = (_row(record, selection.zone) for record in found)
         render.table(_COLUMNS, rows, numbers=_NUMBERS, spare=_SPARE)
         if len(found) == limit:
             click.echo(f"(page {page}; more with --page {page + 1})", err=True)

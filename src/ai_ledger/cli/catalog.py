@@ -1,24 +1,22 @@
-"""``providers`` and ``models``: the catalogue, read and edited from a terminal."""
+"""What ``providers`` and ``models`` have in common: the catalogue in a terminal."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Callable, Iterable, Mapping
+from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ai_ledger.catalog.entries import API_TYPES, ENTRY_STATUSES, PROVIDER_TYPES, Kind
+from ai_ledger.catalog.entries import Kind
 from ai_ledger.cli import render
 from ai_ledger.cli.options import (
-    F,
     NothingFound,
     by_option,
-    close,
+    database_of,
     json_option,
-    open_store,
     tz_option,
     url_option,
     version_option,
@@ -26,22 +24,6 @@ from ai_ledger.cli.options import (
 
 if TYPE_CHECKING:
     from ai_ledger.catalog import Catalog, ModelEntry, ProviderEntry, TestResult
-
-_DATABASES: Final = ("sqlite", "postgres", "mysql", "mariadb")
-
-
-def database_of(url: str) -> str:
-    """
-    The first database among the URLs in *url*; it must exist.
-
-    Raises:
-        click.UsageError: None of them is one.
-    """
-    for one in url.split():
-        if one.startswith(_DATABASES):
-            close(open_store(one))
-            return one
-    raise click.UsageError("--url: the catalogue needs sqlite:, postgresql: or mysql:")
 
 
 def catalog_of(url: str) -> Catalog:
@@ -51,61 +33,7 @@ def catalog_of(url: str) -> Catalog:
     return Catalog(database_of(url))
 
 
-def _provider_fields(command: F) -> F:
-    for option in (
-        click.option("--default/--no-default", default=None, help="Whether it is the default."),
-        click.option("--sort-order", type=int, metavar="N", help="In lists, the smallest first."),
-        click.option("--status", type=click.Choice(ENTRY_STATUSES), help="Enabled, if left out."),
-        click.option(
-            "--setting",
-            "settings",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="What its platform needs, such as api_key=env:DEEPSEEK_API_KEY; repeat for more. "
-            "VALUE is JSON or a text; NAME= takes it away.",
-        ),
-        click.option("--type", "type_", type=click.Choice(PROVIDER_TYPES), help="Where it is."),
-        click.option("--site", metavar="URL", help="Where people read about it."),
-        click.option("--description", metavar="TEXT", help="For people."),
-        click.option("--display-name", metavar="TEXT", help="How people call it."),
-    ):
-        command = option(command)
-    return command
-
-
-def _model_fields(command: F) -> F:
-    for option in (
-        click.option("--status", type=click.Choice(ENTRY_STATUSES), help="Enabled, if left out."),
-        click.option(
-            "--price",
-            "prices",
-            multiple=True,
-            metavar="KEY=VALUE,…",
-            help="A price, such as currency=CNY,per=1000,input=0.002,output=0.008,"
-            "valid_from=2026-01-01; repeat for more. The keys are those of a price file.",
-        ),
-        click.option("--context-size", type=int, metavar="TOKENS", help="What it can attend to."),
-        click.option("--timeout", type=float, metavar="SECONDS", help="How long calls may take."),
-        click.option(
-            "--parameter",
-            "parameters",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="What requests say when the caller does not, such as temperature=0.7; repeat for "
-            "more. VALUE is JSON or a text; NAME= takes it away.",
-        ),
-        click.option("--api-type", type=click.Choice(API_TYPES), help="Which client calls it."),
-        click.option("--api-url", metavar="URL", help="Where it is called."),
-        click.option("--display-name", metavar="TEXT", help="How people call it."),
-    ):
-        command = option(command)
-    return command
-
-
-# What both have
-
-
-def _common(group: click.Group, kind: Kind) -> None:
+def add_common(group: click.Group, kind: Kind) -> None:
     """Give *group* the commands that providers and models have in common."""
 
     def add(name: str, text: str) -> Callable[[Callable[..., Any]], click.Command]:
@@ -173,12 +101,12 @@ def _switch(action: str, kind: Kind) -> Callable[..., None]:
     @json_option
     def switch(name: str, version: int | None, by: str | None, url: str, as_json: bool) -> None:
         entry = getattr(catalog_of(url), f"{action}_{kind}")(name, by=by, version=version)
-        _done(kind, entry, as_json=as_json)
+        done(kind, entry, as_json=as_json)
 
     return switch
 
 
-def _done(kind: Kind, entry: ProviderEntry | ModelEntry, *, as_json: bool) -> None:
+def done(kind: Kind, entry: ProviderEntry | ModelEntry, *, as_json: bool) -> None:
     if as_json:
         render.print_json(entry.to_dict())
     else:
@@ -233,9 +161,19 @@ def _import(catalog: Catalog, file: Path, dry_run: bool, by: str | None, *, as_j
     )
 
 
-def _assigned(option: str, texts: Iterable[str]) -> dict[str, Any]:
-    """The values of ``NAME=VALUE`` by name; ``None`` for an empty one."""
-    values: dict[str, Any] = {}
+def given(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the options of a command those that were given, by name."""
+    return {name: value for name, value in said.items() if value not in (None, ())}
+
+
+def paired(option: str, texts: Iterable[str], known: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    *known* with the values of ``NAME=VALUE``; an empty one takes the name away.
+
+    Raises:
+        click.UsageError: One of *texts* is not of that form.
+    """
+    values = dict(known)
     for text in texts:
         name, sign, value = text.partition("=")
         if not name or not sign:
@@ -245,395 +183,10 @@ def _assigned(option: str, texts: Iterable[str]) -> dict[str, Any]:
             values[name] = json.loads(value) if value else None
         except ValueError:
             values[name] = value
-    return values
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _merged(known: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = {**known, **changes}
-    return {name: value for name, value in merged.items() if value is not None}
-
-
-def _price(text: str) -> dict[str, Any]:
-    price: dict[str, Any] = {}
-    for part in text.replace(",", " ").split():
-        key, sign, value = part.partition("=")
-        if not key or not sign or key in price:
-            raise click.UsageError("--price: expected KEY=VALUE,… with each key once")
-        price[key] = int(value) if key == "per" and value.isdecimal() else value
-    return price
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-# Providers
-
-
-@click.group("providers")
-def providers_command() -> None:
-    """
-    List and edit who answers calls: the catalogue's providers.
-
-    \b
-    Examples:
-      ai-ledger providers add deepseek --setting api_key=env:DEEPSEEK_API_KEY
-      ai-ledger providers disable deepseek
-    """
-
-
-@providers_command.command("list")
-@click.option("--all", "deleted", is_flag=True, help="Those that were removed, too.")
-@url_option
-@json_option
-def list_providers(deleted: bool, url: str, as_json: bool) -> None:
-    """
-    List providers in their order.
-
-    Exit code 1 when there are none.
-    """
-    catalog = catalog_of(url)
-    found = catalog.providers(deleted=deleted)
-    if as_json:
-        render.print_json([each.to_dict() for each in found])
-    elif found:
-        counts: dict[str, int] = {}
-        for model in catalog.models():
-            counts[model.provider] = counts.get(model.provider, 0) + 1
-        render.table(
-            ("provider", "called", "type", "status", "models", "default", "version"),
-            (
-                [
-                    each.name,
-                    render.shown(each.display_name),
-                    each.type,
-                    each.status,
-                    str(counts.get(each.name, 0)),
-                    "yes" if each.default else "",
-                    str(each.version),
-                ]
-                for each in found
-            ),
-            numbers=("models", "version"),
-            spare=("called", "version"),
-        )
-    if not found:
-        raise NothingFound("there are no providers: add one with `ai-ledger providers add`")
-
-
-@providers_command.command("add")
-@click.argument("name")
-@_provider_fields
-@by_option
-@url_option
-@json_option
-def add_provider(
-    name: str,
-    display_name: str | None,
-    description: str | None,
-    site: str | None,
-    type_: str | None,
-    settings: tuple[str, ...],
-    status: str | None,
-    sort_order: int | None,
-    default: bool | None,
-    by: str | None,
-    url: str,
-    as_json: bool,
-) -> None:
-    """
-    Add a provider. Keys stay in environment variables.
-
-    \b
-    Example:
-      ai-ledger providers add dashscope --type domestic --setting api_key=env:DASHSCOPE_API_KEY
-    """
-    fields = _given(
-        display_name=display_name,
-        description=description,
-        site=site,
-        type=type_,
-        status=status,
-        sort_order=sort_order,
-        default=default,
-    )
-    fields["settings"] = _merged({}, _assigned("--setting", settings))
-    _done("provider", catalog_of(url).add_provider(name, by=by, **fields), as_json=as_json)
-
-
-@providers_command.command("edit")
-@click.argument("name")
-@_provider_fields
-@version_option
-@by_option
-@url_option
-@json_option
-def edit_provider(
-    name: str,
-    display_name: str | None,
-    description: str | None,
-    site: str | None,
-    type_: str | None,
-    settings: tuple[str, ...],
-    status: str | None,
-    sort_order: int | None,
-    default: bool | None,
-    version: int | None,
-    by: str | None,
-    url: str,
-    as_json: bool,
-) -> None:
-    """
-    Change what is named, and leave the rest. An empty text takes a field away.
-
-    \b
-    Example:
-      ai-ledger providers edit dashscope --display-name 阿里云百炼 --version 3
-
-    Exit code 1 when there is none, 2 when somebody else was quicker.
-    """
-    catalog = catalog_of(url)
-    seen = catalog.provider(name)
-    fields = _given(
-        display_name=display_name,
-        description=description,
-        site=site,
-        type=type_,
-        status=status,
-        sort_order=sort_order,
-        default=default,
-    )
-    if settings:
-        fields["settings"] = _merged(seen.settings, _assigned("--setting", settings))
-    at = seen.version if version is None else version
-    _done("provider", catalog.edit_provider(name, version=at, by=by, **fields), as_json=as_json)
-
-
-@providers_command.command("test")
-@click.argument("name")
-@url_option
-@json_option
-def try_provider(name: str, url: str, as_json: bool) -> int:
-    """
-    Make one small real call to each enabled model of a provider.
-
-    Exit code 1 when one does not answer, or there is none.
-    """
-    from ai_ledger.ledger import Ledger
-
-    catalog = catalog_of(url)
-    catalog.provider(name)
-    names = [each.name for each in catalog.models(provider=name) if each.status == "enabled"]
-    if not names:
-        raise NothingFound(f"provider {name} has no enabled models")
-    with Ledger(database_of(url)) as ledger:
-        results = [catalog.test(each, ledger=ledger) for each in names]
-    return _tell(results, results if as_json else None)
-
-
-# Models
-
-
-@click.group("models")
-def models_command() -> None:
-    """
-    List, edit and test the catalogue's models.
-
-    \b
-    Examples:
-      ai-ledger models add deepseek-chat --provider deepseek --api-url https://api.deepseek.com
-      ai-ledger models test deepseek-chat
-      ai-ledger models disable deepseek-chat
-    """
-
-
-@models_command.command("list")
-@click.option("--provider", metavar="NAME", help="Only this provider's.")
-@click.option("--all", "deleted", is_flag=True, help="Those that were removed, too.")
-@url_option
-@json_option
-def list_models(provider: str | None, deleted: bool, url: str, as_json: bool) -> None:
-    """
-    List models by provider and name, with the prices of now.
-
-    Exit code 1 when there are none.
-    """
-    found = catalog_of(url).models(provider=provider, deleted=deleted)
-    if as_json:
-        render.print_json([each.to_dict() for each in found])
-    elif found:
-        now = datetime.now(UTC)
-        render.table(
-            (
-                "model",
-                "provider",
-                "status",
-                "context",
-                "timeout",
-                "input",
-                "output",
-                "currency",
-                "version",
-            ),
-            (
-                [
-                    each.name,
-                    each.provider,
-                    each.status,
-                    render.count(each.context_size),
-                    render.MISSING if each.timeout_s is None else f"{each.timeout_s:g} s",
-                    *_rates(each, now),
-                    str(each.version),
-                ]
-                for each in found
-            ),
-            numbers=("context", "timeout", "input", "output", "version"),
-            spare=("version", "timeout", "context"),
-        )
-    if not found:
-        raise NothingFound("there are no models: add one with `ai-ledger models add`")
-
-
-def _rates(model: ModelEntry, now: datetime) -> list[str]:
-    from ai_ledger.pricing.match import Series
-
-    price = Series(model.prices).at(now)
-    if price is None:
-        return [render.MISSING] * 3
-    rates = (price.input_per_mtok, price.output_per_mtok)
-    return [*(render.MISSING if rate is None else f"{rate:f}" for rate in rates), price.currency]
-
-
-@models_command.command("add")
-@click.argument("name")
-@click.option("--provider", required=True, metavar="NAME", help="Who answers.")
-@_model_fields
-@by_option
-@url_option
-@json_option
-def add_model(
-    name: str,
-    provider: str,
-    display_name: str | None,
-    api_url: str | None,
-    api_type: str | None,
-    parameters: tuple[str, ...],
-    timeout: float | None,
-    context_size: int | None,
-    prices: tuple[str, ...],
-    status: str | None,
-    by: str | None,
-    url: str,
-    as_json: bool,
-) -> None:
-    """
-    Add a model of a provider.
-
-    \b
-    Example:
-      ai-ledger models add deepseek-chat --provider deepseek --api-url https://api.deepseek.com \\
-        --timeout 60 --price currency=CNY,per=1000,input=0.002,output=0.008
-    """
-    fields = _given(
-        display_name=display_name,
-        api_url=api_url,
-        api_type=api_type,
-        timeout_s=timeout,
-        context_size=context_size,
-        status=status,
-    )
-    fields["parameters"] = _merged({}, _assigned("--parameter", parameters))
-    fields["prices"] = [_price(each) for each in prices]
-    entry = catalog_of(url).add_model(name, provider=provider, by=by, **fields)
-    _done("model", entry, as_json=as_json)
-
-
-@models_command.command("edit")
-@click.argument("name")
-@click.option("--provider", metavar="NAME", help="Who answers.")
-@_model_fields
-@click.option("--no-prices", is_flag=True, help="Without the prices that it had.")
-@version_option
-@by_option
-@url_option
-@json_option
-def edit_model(
-    name: str,
-    provider: str | None,
-    display_name: str | None,
-    api_url: str | None,
-    api_type: str | None,
-    parameters: tuple[str, ...],
-    timeout: float | None,
-    context_size: int | None,
-    prices: tuple[str, ...],
-    status: str | None,
-    no_prices: bool,
-    version: int | None,
-    by: str | None,
-    url: str,
-    as_json: bool,
-) -> None:
-    """
-    Change what is named, and leave the rest. A --price is one more.
-
-    \b
-    Example:
-      ai-ledger models edit deepseek-chat --timeout 120 \\
-        --price currency=CNY,per=1000,input=0.001,output=0.004,valid_from=2026-01-01
-
-    Exit code 1 when there is none, 2 when somebody else was quicker.
-    """
-    catalog = catalog_of(url)
-    seen = catalog.model(name)
-    fields = _given(
-        provider=provider,
-        display_name=display_name,
-        api_url=api_url,
-        api_type=api_type,
-        timeout_s=timeout,
-        context_size=context_size,
-        status=status,
-    )
-    if parameters:
-        fields["parameters"] = _merged(seen.parameters, _assigned("--parameter", parameters))
-    if prices or no_prices:
-        kept = () if no_prices else seen.prices
-        fields["prices"] = [*kept, *(_price(each) for each in prices)]
-    at = seen.version if version is None else version
-    _done("model", catalog.edit_model(name, version=at, by=by, **fields), as_json=as_json)
-
-
-@models_command.command("test")
-@click.argument("name")
-@click.option(
-    "--operation",
-    type=click.Choice(("chat", "embeddings")),
-    default="chat",
-    show_default=True,
-    help="What to ask it for.",
-)
-@url_option
-@json_option
-def try_model(name: str, operation: str, url: str, as_json: bool) -> int:
-    """
-    Make one small real call to a model. It goes on the books.
-
-    \b
-    Example:
-      ai-ledger models test deepseek-chat
-
-    Exit code 1 when it does not answer.
-    """
-    from ai_ledger.ledger import Ledger
-
-    catalog = catalog_of(url)
-    with Ledger(database_of(url)) as ledger:
-        result = catalog.test(name, operation=operation, ledger=ledger)
-    return _tell([result], result if as_json else None)
-
-
-def _tell(results: list[TestResult], as_json: object) -> int:
+def tell(results: list[TestResult], as_json: object) -> int:
     """Show *results*, or the JSON of *as_json* in their place; the exit code."""
     if as_json is not None:
         render.print_json(as_json)
@@ -661,7 +214,3 @@ def _tell(results: list[TestResult], as_json: object) -> int:
 def _tokens(result: TestResult) -> int | None:
     known = [each for each in (result.input_tokens, result.output_tokens) if each is not None]
     return sum(known) if known else None
-
-
-_common(providers_command, "provider")
-_common(models_command, "model")

@@ -20,8 +20,17 @@ from ai_ledger.errors import MissingExtra
     help="The SQLite file; ai_ledger_demo.db here when left out, or in a temporary folder "
     "if nothing can be written here.",
 )  # fmt: skip
+@click.option(
+    "--serve", "serves", is_flag=True,
+    help="Then add the month before, a catalogue, budgets, words and alerts, and open the "
+    "console over all of it, until Ctrl-C.",
+)  # fmt: skip
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=8700, show_default=True, metavar="N",
+    help="With --serve: port to listen at; 0 for one that is free.",
+)  # fmt: skip
 @json_option
-def demo_command(path: Path | None, as_json: bool) -> None:
+def demo_command(path: Path | None, serves: bool, port: int, as_json: bool) -> None:
     """
     Put some eighty calls on the books and show the report.
 
@@ -33,8 +42,9 @@ def demo_command(path: Path | None, as_json: bool) -> None:
     about this run.
 
     \b
-    Example:
+    Examples:
       ai-ledger demo --db /tmp/demo.db
+      ai-ledger demo --serve
 
     Exit code 1 when not all calls were delivered in time.
     """
@@ -42,6 +52,8 @@ def demo_command(path: Path | None, as_json: bool) -> None:
 
     if find_spec("openai") is None:
         raise MissingExtra("the demo", "demo")
+    if serves:
+        _require_console()
     from ai_ledger.cli.options import close, open_store
     from ai_ledger.cli.reports import further, gather, show_report
     from ai_ledger.demo import run_demo
@@ -68,9 +80,35 @@ def demo_command(path: Path | None, as_json: bool) -> None:
             )
         show_report(summary, groups)
         further(url)
+        if not serves:
+            click.echo(f"\nlook at it in the browser\n  ai-ledger serve --url {url}")
     if not run.delivered or summary.calls != run.calls:
         click.echo(f"ai-ledger: {summary.calls} of {run.calls} calls were delivered", err=True)
         raise click.exceptions.Exit(1)
+    if serves:
+        _serve(url, port)
+
+
+def _require_console() -> None:
+    """Before anything is done, so that nobody waits for the report to read this."""
+    from importlib import import_module
+
+    try:
+        import_module("uvicorn")
+        import_module("ai_ledger.web")
+    except ImportError as error:
+        raise MissingExtra("the console", "web") from error
+
+
+def _serve(url: str, port: int) -> None:
+    """The console over what the demonstration has made, with a month of history."""
+    from ai_ledger.demo import furnish
+    from ai_ledger.ledger import Ledger
+    from ai_ledger.web.serve import run
+
+    with Ledger(url) as ledger:
+        furnish(ledger)
+    run(url, port=port, say=lambda line: click.echo(f"\n{line}", err=True))
 
 
 def _default_path() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from ai_ledger.sinks import Sink, Store, open_sink
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_URL: Final = "sqlite:///ai_ledger.db"
+_DATABASES: Final = ("sqlite", "postgres", "mysql", "mariadb")
 
 
 class NothingFound(Exception):
@@ -275,6 +277,61 @@ def query_of(org: str | None, period: Period, conditions: Sequence[str]) -> Quer
     )
 
 
+@dataclass(frozen=True)
+class Selection:
+    """
+    The calls that a command is about, as they were asked for.
+
+    Args:
+        url: Of the ledger.
+        org: ``--org``.
+        days: ``--days``.
+        since: ``--since``, as typed.
+        until: ``--until``, as typed.
+        zone: ``--tz``.
+        conditions: Each ``--where``, as typed.
+    """
+
+    url: str
+    org: str | None
+    days: int | None
+    since: str | None
+    until: str | None
+    zone: tzinfo
+    conditions: tuple[str, ...]
+
+    def period(self, *, default_days: int | None = None) -> Period:
+        """When they started; raises as `Period.of` does."""
+        return Period.of(self.days, self.since, self.until, self.zone, default_days=default_days)
+
+    def query(self) -> Query:
+        """The query that finds them."""
+        return query_of(self.org, self.period(), self.conditions)
+
+
+def selection_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--url``, ``--org``, those of a period, ``--tz`` and ``--where``: one `Selection`."""
+
+    @functools.wraps(command)
+    def selected(
+        *,
+        url: str,
+        org: str | None,
+        days: int | None,
+        since: str | None,
+        until: str | None,
+        zone: tzinfo,
+        conditions: tuple[str, ...],
+        **others: Any,
+    ) -> Any:
+        chosen = Selection(url, org, days, since, until, zone, conditions)
+        return command(selection=chosen, **others)
+
+    for option in (where_option, tz_option, period_options, org_option, url_option):
+        selected = option(selected)
+    return selected
+
+
 def open_store(url: str) -> Store:
     """
     The store of *url*, which must exist.
@@ -292,6 +349,21 @@ def open_store(url: str) -> Store:
         f"--url {url}: this can be written to, not asked; name a sqlite:, postgresql:, mysql: "
         "or jsonl: ledger"
     )
+
+
+def database_of(url: str) -> str:
+    """
+    The first database among the URLs in *url*; it must exist.
+
+    Raises:
+        click.UsageError: None of them is one.
+        SinkUnavailable: There is no such file.
+    """
+    for one in url.split():
+        if one.startswith(_DATABASES):
+            close(open_store(one))
+            return one
+    raise click.UsageError("--url: this needs sqlite:, postgresql: or mysql:")
 
 
 def local_path(url: str) -> Path | None:
@@ -325,14 +397,17 @@ __all__ = [
     "InvalidValue",
     "NothingFound",
     "Period",
+    "Selection",
     "by_option",
     "close",
+    "database_of",
     "json_option",
     "local_path",
     "open_store",
     "org_option",
     "period_options",
     "query_of",
+    "selection_options",
     "tz_option",
     "url_option",
     "version_option",

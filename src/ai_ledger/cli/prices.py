@@ -14,15 +14,13 @@ from ai_ledger.cli.options import (
     F,
     NothingFound,
     Period,
+    Selection,
     close,
     json_option,
     open_store,
-    org_option,
-    period_options,
+    selection_options,
     tz_option,
-    url_option,
     where_of,
-    where_option,
 )
 
 if TYPE_CHECKING:
@@ -168,22 +166,12 @@ def _explain(price: Price, zone: tzinfo) -> None:
 
 
 @click.command("reprice")
-@url_option
-@org_option
-@period_options
-@tz_option
-@where_option
+@selection_options
 @prices_option
 @click.option("--apply", is_flag=True, help="Change the costs; without it, only say what would.")
 @json_option
 def reprice_command(
-    url: str,
-    org: str | None,
-    days: int | None,
-    since: str | None,
-    until: str | None,
-    zone: tzinfo,
-    conditions: tuple[str, ...],
+    selection: Selection,
     prices_file: Path | None,
     apply: bool,
     as_json: bool,
@@ -204,17 +192,17 @@ def reprice_command(
     from ai_ledger.pricing import reprice
     from ai_ledger.pricing.stored import ledger_prices
 
-    period = Period.of(days, since, until, zone)
-    store = open_store(url)
+    period = selection.period()
+    store = open_store(selection.url)
     try:
         table = ledger_prices(table_of(prices_file), [store])
         report = reprice(
             store,
             table,
-            scope=org,
+            scope=selection.org,
             since=period.since,
             until=period.until,
-            where=where_of(conditions),
+            where=where_of(selection.conditions),
             dry_run=not apply,
             now=datetime.now(UTC),
         )

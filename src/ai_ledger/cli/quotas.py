@@ -11,12 +11,12 @@ import click
 import msgspec
 
 from ai_ledger.cli import render
-from ai_ledger.cli.catalog import database_of
 from ai_ledger.cli.options import (
     F,
     NothingFound,
     Period,
     by_option,
+    database_of,
     json_option,
     tz_option,
     url_option,

@@ -13,11 +13,12 @@ from ai_ledger.cli import render
 from ai_ledger.cli.options import (
     NothingFound,
     Period,
+    Selection,
     close,
     json_option,
     open_store,
     org_option,
-    period_options,
+    selection_options,
     tz_option,
     url_option,
     where_of,
@@ -46,11 +47,7 @@ _SPARE = ("of calls", "p50", "p95", "unpriced", "in", "out")
 
 
 @click.command("report")
-@url_option
-@org_option
-@period_options
-@tz_option
-@where_option
+@selection_options
 @click.option(
     "--by", "fields", multiple=True, metavar="FIELD",
     help="Group by this instead of model, user and function; repeat for more. Also tags.KEY.",
@@ -67,13 +64,7 @@ _SPARE = ("of calls", "p50", "p95", "unpriced", "in", "out")
 )  # fmt: skip
 @json_option
 def report_command(
-    url: str,
-    org: str | None,
-    days: int | None,
-    since: str | None,
-    until: str | None,
-    zone: tzinfo,
-    conditions: tuple[str, ...],
+    selection: Selection,
     fields: tuple[str, ...],
     limit: int,
     currency: str | None,
@@ -101,17 +92,22 @@ def report_command(
 
     if (currency is None) != (rates_file is None):
         raise click.UsageError("--currency and --rates go together")
-    period = Period.of(days, since, until, zone, default_days=30)
-    store = open_store(url)
+    period = selection.period(default_days=30)
+    store = open_store(selection.url)
     try:
-        stats = Stats(store, scope=org, tz=zone)
+        stats = Stats(store, scope=selection.org, tz=selection.zone)
         if path is not None:
-            if since or until or conditions or fields:
+            if selection.since or selection.until or selection.conditions or fields:
                 raise click.UsageError("--write takes --days, --org and --tz, and nothing else")
-            click.echo(f"wrote {stats.export_report(path, days or 30)}")
+            click.echo(f"wrote {stats.export_report(path, selection.days or 30)}")
             return
         summary, groups = gather(
-            stats, period, conditions, fields or _SECTIONS, currency=currency, rates=rates_file
+            stats,
+            period,
+            selection.conditions,
+            fields or _SECTIONS,
+            currency=currency,
+            rates=rates_file,
         )
     finally:
         close(store)
@@ -121,7 +117,7 @@ def report_command(
         raise NothingFound(f"no calls {period}; try a longer --days, or fewer --where")
     if not as_json:
         show_report(summary, groups, limit=limit)
-        further(url)
+        further(selection.url)
 
 
 def gather(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +13,11 @@ import click
 from ai_ledger.cli import render
 from ai_ledger.cli.options import (
     NothingFound,
-    Period,
+    Selection,
     close,
     json_option,
     open_store,
-    org_option,
-    period_options,
-    query_of,
-    tz_option,
-    url_option,
-    where_option,
+    selection_options,
 )
 from ai_ledger.errors import ConfigurationError
 from ai_ledger.sinks import Sink, Store, open_sink
@@ -39,21 +33,11 @@ _SHOWN = 10
 
 @click.command("export")
 @click.argument("target", metavar="TARGET_URL")
-@url_option
-@org_option
-@period_options
-@tz_option
-@where_option
+@selection_options
 @json_option
 def export_command(
     target: str,
-    url: str,
-    org: str | None,
-    days: int | None,
-    since: str | None,
-    until: str | None,
-    zone: tzinfo,
-    conditions: tuple[str, ...],
+    selection: Selection,
     as_json: bool,
 ) -> None:
     """
@@ -72,28 +56,18 @@ def export_command(
     A spreadsheet is made by `ai-ledger report --write report.csv`. With --json:
     what became of the calls. Exit code 1 when there were none, or some were refused.
     """
-    if target.split() == url.split():
+    if target.split() == selection.url.split():
         raise click.UsageError("TARGET_URL is the ledger itself")
-    _copy(url, target, query_of(org, Period.of(days, since, until, zone), conditions), as_json)
+    _copy(selection.url, target, selection.query(), as_json)
 
 
 @click.command("import")
 @click.argument("source", metavar="SOURCE")
-@url_option
-@org_option
-@period_options
-@tz_option
-@where_option
+@selection_options
 @json_option
 def import_command(
     source: str,
-    url: str,
-    org: str | None,
-    days: int | None,
-    since: str | None,
-    until: str | None,
-    zone: tzinfo,
-    conditions: tuple[str, ...],
+    selection: Selection,
     as_json: bool,
 ) -> None:
     """
@@ -113,20 +87,20 @@ def import_command(
     The filters are for stores; a file is read whole. Exit code 1 when there was
     nothing, or lines were no calls or were refused: the others are in.
     """
-    period = Period.of(days, since, until, zone)
+    period = selection.period()
     if source.partition(":")[0].partition("+")[0].lower() in (*SCHEMES, "postgres"):
-        if source.split() == url.split():
+        if source.split() == selection.url.split():
             raise click.UsageError("SOURCE is the ledger itself")
-        _copy(source, url, query_of(org, period, conditions), as_json)
+        _copy(source, selection.url, selection.query(), as_json)
         return
-    if org or conditions or period.since or period.until:
+    if selection.org or selection.conditions or period.since or period.until:
         raise click.UsageError("--org, --where and times are for stores; a file is read whole")
     from ai_ledger.transfer import import_jsonl
 
-    target = _target(url)
+    target = _target(selection.url)
     try:
         with _progress(None) as told:
-            report = import_jsonl(Path(source), target, tz=zone, progress=told)
+            report = import_jsonl(Path(source), target, tz=selection.zone, progress=told)
     finally:
         close(target)
     _show(report, as_json=as_json)

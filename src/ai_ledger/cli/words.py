@@ -15,9 +15,8 @@ from ai_ledger.cli.options import (
     F,
     NothingFound,
     by_option,
-    close,
+    database_of,
     json_option,
-    open_store,
     tz_option,
     url_option,
 )
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from ai_ledger.policies.words.files import ImportReport
 
 _SHOWN: Final = 20
-_DATABASES: Final = ("sqlite", "postgres", "mysql", "mariadb")
 _MATCHES: Final = ("exact", "fuzzy")
 _ACTIONS: Final = ("block", "replace", "warn")
 _ENCODINGS: Final = ("utf-8", "utf-8-sig", "gb18030", "gbk", "big5", "utf-16")
@@ -38,11 +36,7 @@ def _list_of(url: str) -> WordList:
     """The words of the first database among the URLs in *url*, which must exist."""
     from ai_ledger.policies.words import WordList
 
-    for one in url.split():
-        if one.startswith(_DATABASES):
-            close(open_store(one))
-            return WordList(one)
-    raise click.UsageError("--url: words need sqlite:, postgresql: or mysql:")
+    return WordList(database_of(url))
 
 
 def _version_option(command: F) -> F:

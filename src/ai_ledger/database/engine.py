@@ -422,6 +422,8 @@ def _postgresql_options(url: URL, timeout_s: float) -> dict[str, Any]:
         "lock_timeout": f"{LOCK_TIMEOUT_S}s",
         "idle_in_transaction_session_timeout": f"{timeout_s + LOCK_TIMEOUT_S:.0f}s",
         "timezone": "UTC",
+        # It takes a second or two to compile what then reads for half a second.
+        "jit": "off",
     }
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     asked = url.query.get("options", "")

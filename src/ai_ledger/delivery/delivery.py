@@ -7,7 +7,8 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, Literal
 
@@ -177,37 +178,38 @@ class Delivery:
         Returns:
             Whether they have. Records set aside as refused count as taken.
         """
-        if self._in_own_thread():
-            return False
-        deadline = None if timeout is None else time.monotonic() + timeout
-        progress = self._flush_begun()
-        pause = 0.001
-        try:
-            while not progress():
-                if not self._can_go_on(deadline):
-                    return False
+        with closing(self._pauses(timeout)) as pauses:
+            for pause in pauses:
+                if pause is None:
+                    return True
                 time.sleep(pause)
-                pause = min(0.02, pause * 1.5)
-            return True
-        finally:
-            self.journal.hurry -= 1
+        return False
 
     async def aflush(self, timeout: float | None = None) -> bool:
         """`flush` for coroutines."""
         import asyncio
 
+        with closing(self._pauses(timeout)) as pauses:
+            for pause in pauses:
+                if pause is None:
+                    return True
+                await asyncio.sleep(pause)
+        return False
+
+    def _pauses(self, timeout: float | None) -> Generator[float | None]:
+        """Seconds to wait, one by one: ``None`` when all is done, and the end when it will not."""
         if self._in_own_thread():
-            return False
+            return
         deadline = None if timeout is None else time.monotonic() + timeout
         progress = self._flush_begun()
         pause = 0.001
         try:
             while not progress():
                 if not self._can_go_on(deadline):
-                    return False
-                await asyncio.sleep(pause)
+                    return
+                yield pause
                 pause = min(0.02, pause * 1.5)
-            return True
+            yield None
         finally:
             self.journal.hurry -= 1
 
@@ -307,6 +309,9 @@ class Delivery:
         if not self._started and self.journal.is_untouched:
             self._closed = True
             self.journal.close(self._keys)
+            # There are no threads that would do it; a store may have been asked all the same.
+            for courier in self._couriers:
+                _close(courier)
             return True
         self.journal.give_up_open_calls()
         self._complete = self.flush(max(0.0, deadline - time.monotonic()))
@@ -454,12 +459,7 @@ class Delivery:
                 self._rest(runner)
             else:
                 _rang(runner.bell, delay)
-        close = getattr(courier.sink, "close", None)
-        if close is not None:
-            try:
-                close()
-            except Exception as error:  # the boundary around a sink
-                log.warning("%s could not be closed", courier.key, exc_info=error)
+        _close(courier)
 
     def _rest(self, runner: _Runner) -> None:
         """Wait for a record, then a little longer, so that a batch comes together."""
@@ -523,6 +523,15 @@ class _Runner:
             name=f"ai-ledger-{self.courier.key}",
             daemon=True,
         )
+
+
+def _close(courier: Courier) -> None:
+    close = getattr(courier.sink, "close", None)
+    if close is not None:
+        try:
+            close()
+        except Exception as error:  # the boundary around a sink
+            log.warning("%s could not be closed", courier.key, exc_info=error)
 
 
 def _rang(bell: queue.SimpleQueue[None], seconds: float) -> bool:

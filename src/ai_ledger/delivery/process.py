@@ -8,10 +8,10 @@ import os
 import sys
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Final
 
 from ai_ledger.database.turns import turns
+from ai_ledger.forks import Living
 from ai_ledger.journal.folder import held
 from ai_ledger.loading import loading
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 log: Final = logging.getLogger("ai_ledger")
 
-_living: Final[weakref.WeakSet[Delivery]] = weakref.WeakSet()
 # Those that the fork in progress is about, and those whose locks it holds.
 _forking: list[Delivery] = []
 _locked: list[Delivery] = []
@@ -52,7 +51,7 @@ def watch_multiprocessing() -> None:
 
 def _at_exit() -> None:
     # All deliveries share the time that the most patient of them has.
-    deliveries = [each for each in list(_living) if each.is_running]
+    deliveries = [each for each in _living if each.is_running]
     if not deliveries:
         return
     started = time.monotonic()
@@ -104,8 +103,6 @@ def _after_fork_in_child() -> None:
     global _fork_lock
     _fork_lock = threading.Lock()
     held.after_fork_in_child()
-    for delivery in _forking:
-        delivery.after_fork_in_child()
     _forking.clear()
     _locked.clear()
 
@@ -117,6 +114,9 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_after_fork_in_parent,
         after_in_child=_after_fork_in_child,
     )
+# Registered after the hooks above: what is held begins anew before the deliveries do.
+_living: Final[Living[Delivery]] = Living()
+
 # Callbacks run in reverse order. The earlier this module is imported, the more
 # of the program's own callbacks are over when this one runs.
 atexit.register(_at_exit)

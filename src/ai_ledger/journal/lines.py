@@ -15,7 +15,6 @@ from ai_ledger.records import CallRecord
 INVALID_TAG: Final = "ai_ledger.invalid"
 """Names the fields of a record that held nothing usable and were left out."""
 
-_CONTENT: Final = ("request_content", "response_content")
 _MARK: Final = b'"status":"unfinished"'
 # `to_json` writes id, started_at and status first, so the mark is near the front.
 _MARK_WITHIN: Final = 200

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -50,6 +50,8 @@ class RepriceReport(msgspec.Struct, frozen=True, kw_only=True):
     after: dict[str, Decimal]
     prices: list[PriceChange]
     """The changed calls by the price that charges them now, in the order of its id."""
+    stopped: bool = False
+    """Whether somebody stopped it before all calls were looked at."""
 
 
 def reprice(
@@ -62,6 +64,7 @@ def reprice(
     where: Mapping[str, Any] | None = None,
     dry_run: bool = True,
     now: datetime,
+    go_on: Callable[[int], bool] | None = None,
 ) -> RepriceReport:
     """
     Price the calls in *store* by *table*. Applying it twice changes nothing the second time.
@@ -79,6 +82,8 @@ def reprice(
         where: Which calls; see `Query.build`.
         dry_run: Say what would change, and change nothing.
         now: Aware; when the corrections are made.
+        go_on: Asked after each batch, with how many calls were looked at by then;
+            what was corrected stays when it says no.
 
     Raises:
         InvalidValue: *since*, *until* or *where* is wrong.
@@ -90,6 +95,8 @@ def reprice(
         changes = [change for record in batch if (change := tally.look_at(record, table, now))]
         if changes and not dry_run:
             store.correct_costs(changes)
+        if go_on is not None and not go_on(tally.checked):
+            return tally.report(dry_run=dry_run, stopped=True)
     return tally.report(dry_run=dry_run)
 
 
@@ -104,6 +111,10 @@ class _Tally:
         self._calls: dict[str, int] = {}
         self._price_before: dict[str, _Sums] = {}
         self._price_after: dict[str, _Sums] = {}
+
+    @property
+    def checked(self) -> int:
+        return self._checked
 
     def look_at(self, record: CallRecord, table: PriceTable, now: datetime) -> CostChange | None:
         self._checked += 1
@@ -138,7 +149,7 @@ class _Tally:
             price_id=fresh.price_id,
         )
 
-    def report(self, *, dry_run: bool) -> RepriceReport:
+    def report(self, *, dry_run: bool, stopped: bool = False) -> RepriceReport:
         return RepriceReport(
             dry_run=dry_run,
             checked=self._checked,
@@ -158,6 +169,7 @@ class _Tally:
                 )
                 for price_id in sorted(self._calls)
             ],
+            stopped=stopped,
         )
 
 

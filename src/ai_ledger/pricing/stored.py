@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain
-from time import monotonic
 from typing import Any, Final
 
 import msgspec
 
 from ai_ledger.errors import AILedgerError, PriceError, SchemaError, SinkUnavailable
+from ai_ledger.forks import Living
 from ai_ledger.incidents import Incidents
 from ai_ledger.loading import loading
 from ai_ledger.pricing.load import SUFFIX, price_from
@@ -23,6 +20,7 @@ from ai_ledger.pricing.places import Places
 from ai_ledger.pricing.price import RATE_FIELDS, Price, Tier, TokenRates
 from ai_ledger.pricing.table import PriceTable
 from ai_ledger.records import CallRecord
+from ai_ledger.refreshed import Refreshed
 from ai_ledger.sinks import Sink
 from ai_ledger.sinks.sql.sink import SQLSink
 
@@ -130,7 +128,7 @@ class _Read:
 
 
 _NOTHING: Final = _Read((), ())
-_living: Final[weakref.WeakSet[StoredPrices]] = weakref.WeakSet()
+_living: Final[Living[StoredPrices]] = Living()
 
 
 class StoredPrices:
@@ -147,11 +145,9 @@ class StoredPrices:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._read = _NOTHING
-        self._due = 0.0
-        self._lock = threading.Lock()
-        self._is_reading = False
-        self._edits = 0
+        self._prices: Refreshed[_Read] = Refreshed(
+            self._read, self._failed, name="ai-ledger prices", refresh_s=REFRESH_S, retry_s=RETRY_S
+        )
         self._incidents = Incidents()
         _living.add(self)
 
@@ -175,64 +171,41 @@ class StoredPrices:
     @property
     def is_known(self) -> bool:
         """Whether they were read; what is old is read again in the background."""
-        return bool(self._due)
+        return self._prices.current() is not None
 
     def expire(self) -> None:
         """What was read is no longer the present state."""
-        self._edits += 1
-        self._due = 0.0
+        self._prices.edited()
 
     def after_fork_in_child(self) -> None:
-        """The lock may be held by a thread that stayed in the parent."""
-        self._lock = threading.Lock()
-        self._is_reading = False
+        """Go on without the parent's threads, and with incidents of its own."""
+        self._prices.after_fork_in_child()
         self._incidents.after_fork_in_child()
 
     def _current(self) -> _Read:
-        if monotonic() >= self._due:
-            if self._due:
-                self._refresh_in_background()
-            else:
-                # Nothing is known yet, or known to be out of date: then it is worth a wait.
-                with self._lock:
-                    if not self._due:
-                        self._refresh()
-        return self._read
+        current = self._prices.current()
+        if current is not None:
+            return current
+        # Nothing is known yet, or known to be out of date: then it is worth a wait.
+        self._prices.catch_up()
+        return self._prices.last or _NOTHING
 
-    def _refresh_in_background(self) -> None:
-        with self._lock:
-            if self._is_reading or monotonic() < self._due:
-                return
-            self._is_reading = True
-        reading = threading.Thread(target=self._read_again, name="ai-ledger prices", daemon=True)
-        try:
-            reading.start()
-        except RuntimeError:  # the interpreter ends
-            self._is_reading = False
-
-    def _read_again(self) -> None:
-        try:
-            self._refresh()
-        finally:
-            self._is_reading = False
-
-    def _refresh(self) -> None:
-        # First, so that what expires in the meantime is read once more.
-        self._due = monotonic() + REFRESH_S
-        edits = self._edits
+    def _read(self, _: _Read | None) -> _Read:
+        # After an edit, too: what was known holds while the database is away.
+        read = self._prices.last or _NOTHING
         try:
             read = self._load()
-            # What was read before an edit must not take the place of what was read after it.
-            if edits == self._edits:
-                self._read = read
-        except (SinkUnavailable, SchemaError):
-            # The sink at the same address says so already.
-            self._due = monotonic() + RETRY_S
         except (AILedgerError, ValueError, OSError, ImportError) as error:
-            self._due = monotonic() + RETRY_S
-            self._incidents.note("prices of the catalogue could not be read", error)
-        for trouble in self._read.troubles:
+            self._failed(error)
+        for trouble in read.troubles:
             self._incidents.note("a price of the catalogue could not be read", trouble)
+        return read
+
+    def _failed(self, error: Exception) -> None:
+        self._prices.due_in(RETRY_S)
+        # The sink at the same address says so already.
+        if not isinstance(error, (SinkUnavailable, SchemaError)):
+            self._incidents.note("prices of the catalogue could not be read", error)
 
     def _load(self) -> _Read:
         with loading:  # in the delivery thread, while the program may fork
@@ -244,7 +217,7 @@ class StoredPrices:
             database = Database(self._url, timeout_s=_TIMEOUT_S)
         # To ask is not to make: SQLite would leave an empty file behind.
         if database.kind == "sqlite" and not database.path.exists():
-            self._due = monotonic() + _UNMADE_S
+            self._prices.due_in(_UNMADE_S)
             return _NOTHING
         try:
             with database.reading() as connection:
@@ -328,14 +301,5 @@ def ledger_prices(table: PriceTable, sinks: Iterable[Sink]) -> PriceTable:
 
 def prices_changed() -> None:
     """Every ledger of this process reads its catalogue's prices anew."""
-    for stored in list(_living):
+    for stored in _living:
         stored.expire()
-
-
-def _after_fork_in_child() -> None:
-    for stored in list(_living):
-        stored.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -27,6 +27,9 @@ class Sink(Protocol):
     - ``durable`` (default true): false means that records are not kept for it
       while it is away.
     - ``name``: how health and log lines call it; the class's name otherwise.
+    - ``marks()``: asked when a call begins, in the caller's thread, so it must be quick:
+      gives tags for the record, whose names begin with ``ai_ledger.``, or ``None``. For
+      what is gone when the record is delivered.
     """
 
     def write(self, records: Sequence[CallRecord]) -> None:
@@ -56,6 +59,10 @@ class CostChange(msgspec.Struct, frozen=True, kw_only=True):
     price_id: str | None
 
 
+Place: TypeAlias = tuple[datetime | Decimal | float | None, str]
+"""Where a call stands in an order: the value that it is ordered by, and its ``id``."""
+
+
 @runtime_checkable
 class Store(Sink, Protocol):
     """A sink that can be asked. Everything it answers is confined to the query's scope."""
@@ -66,20 +73,23 @@ class Store(Sink, Protocol):
         *,
         limit: int = 100,
         offset: int = 0,
-        after: tuple[datetime, str] | None = None,
+        after: Place | None = None,
+        backwards: bool = False,
         order: str = "started_at",
         descending: bool = True,
         content: bool = True,
     ) -> list[CallRecord]:
         """
-        One page of calls.
+        One page of calls. Those without the value that is ordered by come last.
 
         Args:
             query: Which calls.
             limit: At most this many, and never more than 10,000.
             offset: Leave out this many first.
-            after: Go on behind the call with this (``started_at``, ``id``);
-                only with the order ``started_at``. Stays fast on the last page.
+            after: Go on behind this place, whether or not a call stands there.
+            backwards: Read from the end: the last calls, or with *after* the ones
+                right before that place; in the same order as ever. By
+                ``started_at``, any page is as fast as the first.
             order: ``started_at`` or one of `query.NUMBER_FIELDS`.
             descending: Largest or newest first.
             content: With prompts and answers; without them a page is small,

@@ -18,7 +18,7 @@ from ai_ledger.errors import InvalidValue, RecordRefused
 from ai_ledger.money import to_nano
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord
-from ai_ledger.sinks.base import CostChange
+from ai_ledger.sinks.base import CostChange, Place
 from ai_ledger.sinks.dayfiles import DayFiles
 from ai_ledger.sinks.scan import check_page, forgotten, is_within, matches, page, without_content
 from ai_ledger.totals import Group, group_records
@@ -84,32 +84,45 @@ class JSONLSink:
         *,
         limit: int = 100,
         offset: int = 0,
-        after: tuple[datetime, str] | None = None,
+        after: Place | None = None,
+        backwards: bool = False,
         order: str = "started_at",
         descending: bool = True,
         content: bool = True,
     ) -> list[CallRecord]:
         """One page of calls; see `Store.calls`. By time, it stops reading where the page ends."""
         check_page(limit, offset, after, order)
+        by_time = order == "started_at"
         best: list[CallRecord] = []
-        if after is not None and order == "started_at":
-            query = _narrowed(query, after[0], descending=descending)
-        for day in self._days(query, descending=descending):
+        if after is not None and isinstance(after[0], datetime):
+            query = _narrowed(query, after[0], descending=descending != backwards)
+        for day in self._days(query, descending=descending != backwards):
             found = (record for record, _ in self._read(day) if matches(query, record))
             best += found if content else without_content(found)
-            by_time = order == "started_at"
-            wanted = len(best) if by_time else offset + limit
             best = page(
-                best, limit=wanted, offset=0, after=after, order=order, descending=descending
+                best,
+                limit=len(best) if by_time else offset + limit,
+                offset=0,
+                after=after,
+                backwards=backwards,
+                order=order,
+                descending=descending,
             )
             if by_time:
                 # Days do not overlap, so what is left out can be let go of at once.
                 left_out = min(offset, len(best))
-                best, offset = best[left_out:], offset - left_out
+                best = best[: len(best) - left_out] if backwards else best[left_out:]
+                offset -= left_out
                 if len(best) >= limit:
                     break
         return page(
-            best, limit=limit, offset=offset, after=after, order=order, descending=descending
+            best,
+            limit=limit,
+            offset=offset,
+            after=after,
+            backwards=backwards,
+            order=order,
+            descending=descending,
         )
 
     def scan(self, query: Query, *, batch_size: int = 1000) -> Iterator[list[CallRecord]]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord
-from ai_ledger.sinks.base import CostChange
+from ai_ledger.sinks.base import CostChange, Place
 from ai_ledger.sinks.scan import check_page, forgotten, is_within, matches, page, without_content
 from ai_ledger.totals import Group, group_records
 
@@ -69,7 +69,8 @@ class MemorySink:
         *,
         limit: int = 100,
         offset: int = 0,
-        after: tuple[datetime, str] | None = None,
+        after: Place | None = None,
+        backwards: bool = False,
         order: str = "started_at",
         descending: bool = True,
         content: bool = True,
@@ -81,6 +82,7 @@ class MemorySink:
             limit=limit,
             offset=offset,
             after=after,
+            backwards=backwards,
             order=order,
             descending=descending,
         )

@@ -8,13 +8,18 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from pydantic import Field
 
 from ai_ledger.errors import InvalidValue
 from ai_ledger.stats.results import Figures, Group, Point, Result
+
+if TYPE_CHECKING:
+    from ai_ledger.stats.stats import Stats
 
 Cell: TypeAlias = str | int | float | Decimal | None
 
@@ -43,6 +48,50 @@ class Report(Result):
     daily: tuple[Point, ...]
     groups: dict[str, tuple[Group, ...]]
     """By field, most calls first."""
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """How many groups of a field are not listed, being the ones with fewest calls."""
+
+
+def report_of(stats: Stats, first: date, last: date, *, made_at: datetime, most: int) -> Report:
+    """
+    The report of the days from *first* to *last*, both included.
+
+    Args:
+        stats: Whose calls, and in which time zone.
+        first: The first day.
+        last: The last day.
+        made_at: Aware.
+        most: So many groups of each field are listed; the total counts all of them.
+
+    Raises:
+        InvalidValue: The days end before they begin, or are too many.
+        SinkUnavailable: The store is away, or takes too long.
+    """
+    daily = stats.days(first, last)
+    since, until = daily.points[0].start, daily.points[-1].end
+    groups: dict[str, tuple[Group, ...]] = {}
+    left_out: dict[str, int] = {}
+    for field in SECTIONS:
+        found = stats.summary(since, until, by=field).groups
+        groups[field] = found[:most]
+        if len(found) > most:
+            left_out[field] = len(found) - most
+    return Report(
+        made_at=made_at,
+        since=since,
+        until=until,
+        tz=stats.tz,
+        scope=stats.scope,
+        total=daily.total,
+        daily=daily.points,
+        groups=groups,
+        left_out=left_out,
+    )
+
+
+def report_csv(report: Report) -> bytes:
+    """*report* as CSV, a line for each day and group; see `to_csv`."""
+    return to_csv(_rows(report))
 
 
 def write_report(path: Path, report: Report) -> Path:
@@ -56,7 +105,7 @@ def write_report(path: Path, report: Report) -> Path:
     if path.suffix == ".json":
         write_private(path, (report.model_dump_json(indent=2) + "\n").encode())
     elif path.suffix == ".csv":
-        write_private(path, to_csv(_rows(report)))
+        write_private(path, report_csv(report))
     else:
         raise InvalidValue("path", str(path), "a file that ends in .json or .csv")
     return path

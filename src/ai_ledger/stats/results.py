@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, Wit
 from ai_ledger.money import from_nano
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.base import CostChange
+from ai_ledger.stats.rank import Ranking
 from ai_ledger.stats.text import milliseconds, money, percent, shown, table
 from ai_ledger.totals import Totals
 
@@ -232,7 +233,7 @@ class Top(Result):
     """The values of a field with the highest cost, most calls or most tokens."""
 
     field: str
-    ranked_by: Literal["cost", "calls", "tokens"]
+    ranked_by: Ranking
     since: datetime | None
     until: datetime | None
     tz: str
@@ -322,23 +323,25 @@ class CallPage(Result):
 
     def __str__(self) -> str:
         """A table with a line for each call."""
-        rows = [
-            [
-                call.started_at.isoformat(sep=" ", timespec="seconds"),
-                call.status,
-                shown(call.request_model),
-                shown(call.user_id),
-                shown(call.function),
-                f"{call.total_tokens:,}" if call.total_tokens is not None else "—",
-                "—" if call.cost is None else money({call.currency or "": call.cost}),
-                milliseconds(call.duration_ms),
-                shown(call.id),
-            ]
-            for call in self.calls
-        ]
-        head = ["started", "status", "model", "user", "function", "tokens", "cost", "time", "id"]
-        text = table(head, rows, texts=5)
+        text = _calls_table(self.calls)
         return f"{text}\npage {self.page} of {self.pages}, {self.total:,} calls"
+
+
+class CallSlice(Result):
+    """Some calls in an order, and what leads to those behind and before them."""
+
+    calls: tuple[Call, ...]
+    order: str
+    descending: bool
+    next: str | None
+    """The cursor of the calls behind these; ``None`` behind the last."""
+    previous: str | None
+    """The cursor of the calls before these; ``None`` before the first."""
+
+    def __str__(self) -> str:
+        """A table with a line for each call."""
+        more = f"\nmore behind {self.next}" if self.next else ""
+        return f"{_calls_table(self.calls)}{more}"
 
 
 class CallDetail(Result):
@@ -362,6 +365,25 @@ class CallDetail(Result):
             for change in self.corrections
         ]
         return "\n".join(lines)
+
+
+def _calls_table(calls: Sequence[CallRecord]) -> str:
+    rows = [
+        [
+            call.started_at.isoformat(sep=" ", timespec="seconds"),
+            call.status,
+            shown(call.request_model),
+            shown(call.user_id),
+            shown(call.function),
+            f"{call.total_tokens:,}" if call.total_tokens is not None else "—",
+            "—" if call.cost is None else money({call.currency or "": call.cost}),
+            milliseconds(call.duration_ms),
+            shown(call.id),
+        ]
+        for call in calls
+    ]
+    head = ["started", "status", "model", "user", "function", "tokens", "cost", "time", "id"]
+    return table(head, rows, texts=5)
 
 
 _HEAD = ("calls", "success", "in", "out", "p95", "cost")

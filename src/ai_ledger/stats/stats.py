@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, tzinfo
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 from ai_ledger.errors import InvalidValue
 from ai_ledger.query import GROUP_FIELDS, Between, Query, field_name
 from ai_ledger.records import CallRecord, utc_now
-from ai_ledger.sinks.base import Store
+from ai_ledger.sinks.base import Place, Store
 from ai_ledger.stats import calendar
 from ai_ledger.stats.convert import Conversion, converted_costs
+from ai_ledger.stats.cursors import browsed
 from ai_ledger.stats.forecast import HISTORY_DAYS, Forecast, Forecaster
 from ai_ledger.stats.rank import Ranking, ranked
 from ai_ledger.stats.results import (
     CallDetail,
     CallPage,
+    CallSlice,
     Current,
     Figures,
     Group,
@@ -116,6 +118,7 @@ class Stats:
         *,
         currency: str | None = None,
         rates: Rates | None = None,
+        deleted: bool = False,
     ) -> Summary:
         """
         What the calls of a time add up to, and the groups asked for.
@@ -128,8 +131,9 @@ class Stats:
             currency: Tell costs in this currency as well.
             rates: The exchange rates for that; each day's costs are converted at
                 the rate of that day (UTC). What has no rate is named, not guessed.
+            deleted: Of deleted calls instead.
         """
-        query = self._query(since, until, where)
+        query = self._query(since, until, where, deleted=deleted)
         fields = _fields(by)
         totals = self._totals(query, fields)
         convert = self._conversion(query, fields, currency, rates)
@@ -138,7 +142,7 @@ class Stats:
             for key, each in ranked(totals, "calls")
         ]
         return Summary.of(
-            _sum(totals.values()),
+            Totals.of(totals.values()),
             converted=convert.total,
             since=self._local(since),
             until=self._local(until),
@@ -167,6 +171,15 @@ class Stats:
         """The last *days_ago* days, today included."""
         edges = calendar.last_days(self._clock(), days_ago, self._tz)
         return self._trend("day", edges, where, by)
+
+    def days(self, first: date, last: date, where: Where | None = None, by: By = ()) -> Trend:
+        """The days from *first* to *last*, both included."""
+        if first > last:
+            raise InvalidValue("first", first, f"a day that is not after {last}")
+        count = (last - first).days + 1
+        if count > calendar.MAX_DAYS:
+            raise InvalidValue("first", first, f"at most {calendar.MAX_DAYS} days up to {last}")
+        return self._trend("day", calendar.day_edges(first, count, self._tz), where, by)
 
     def monthly(self, year: int, month: int, where: Where | None = None, by: By = ()) -> Trend:
         """The days of a month; its ``total`` is the month."""
@@ -237,7 +250,7 @@ class Stats:
                 Group.of(each, key={fields[0]: key[0]}) for key, each in ranked(totals, by)[:limit]
             ),
             values=len(totals),
-            total=Figures.of(_sum(totals.values())),
+            total=Figures.of(Totals.of(totals.values())),
         )
 
     # Looking ahead
@@ -360,7 +373,7 @@ class Stats:
         _at_least_one("page", page)
         _at_least_one("page_size", page_size, MAX_PAGE_SIZE)
         query = self._query(since, until, where, deleted=deleted)
-        total = _sum(self._totals(query, ()).values()).calls
+        total = Totals.of(self._totals(query, ()).values()).calls
         offset = (page - 1) * page_size
         records: list[CallRecord] = []
         # A page far behind the last one is not worth a walk through the store.
@@ -379,6 +392,67 @@ class Stats:
             page_size=page_size,
             total=total,
             pages=-(-total // page_size),
+        )
+
+    def browse(
+        self,
+        where: Where | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        order: str = "started_at",
+        descending: bool = True,
+        last: bool = False,
+        strict: bool = False,
+        deleted: bool = False,
+        content: bool = False,
+    ) -> CallSlice:
+        """
+        Some calls in an order, with what leads to the next and the previous ones.
+
+        By ``started_at`` any of them takes as long as the first, however many there
+        are; other orders look at each call of the time. Calls without the value
+        come last. Nothing is counted: `summary` does that.
+
+        Args:
+            where: Which calls.
+            cursor: From an earlier answer in the same order; left out, the first calls.
+            limit: At most so many; no more than 1,000.
+            since: Inclusive.
+            until: Exclusive.
+            order: ``started_at`` or one of `query.NUMBER_FIELDS`.
+            descending: Largest or newest first.
+            last: The last calls, instead of a cursor.
+            strict: Nothing where the calls behind the cursor were deleted meanwhile, in
+                place of the last ones: no call twice on the way through all.
+            deleted: Deleted calls instead.
+            content: With prompts and answers, which are left out otherwise.
+        """
+        _at_least_one("limit", limit, MAX_PAGE_SIZE)
+        if last and cursor is not None:
+            raise InvalidValue("cursor", cursor, "none, for the last calls")
+        query = self._query(since, until, where, deleted=deleted)
+
+        def read(after: Place | None, backwards: bool) -> list[CallRecord]:
+            return self._store.calls(
+                query,
+                limit=limit + 1,
+                after=after,
+                backwards=backwards,
+                order=order,
+                descending=descending,
+                content=content,
+            )
+
+        found = browsed(read, order, cursor, limit, last=last, strict=strict)
+        return CallSlice(
+            calls=tuple(found.calls),
+            order=order,
+            descending=descending,
+            next=found.next,
+            previous=found.previous,
         )
 
     def call(self, call_id: str) -> CallDetail | None:
@@ -451,14 +525,14 @@ class Stats:
             by=fields,
             points=tuple(
                 Point.of(
-                    _sum(cells.get(interval, {}).values()),
+                    Totals.of(cells.get(interval, {}).values()),
                     start=self._local(start),
                     end=self._local(end),
                     groups=_groups(cells.get(interval, {}), fields),
                 )
                 for interval, (start, end) in enumerate(pairwise(edges))
             ),
-            total=Figures.of(_sum(over_all.values())),
+            total=Figures.of(Totals.of(over_all.values())),
             groups=_groups(over_all, fields),
         )
 
@@ -507,13 +581,6 @@ def _groups(totals: Mapping[Key, Totals], fields: tuple[str, ...]) -> tuple[Grou
 def _fields(by: By) -> tuple[str, ...]:
     names = (by,) if isinstance(by, str) else tuple(by)
     return tuple(dict.fromkeys(field_name(name, GROUP_FIELDS) for name in names))
-
-
-def _sum(parts: Iterable[Totals]) -> Totals:
-    total = Totals()
-    for part in parts:
-        total.add(part)
-    return total
 
 
 def _text(name: str, value: object) -> str:

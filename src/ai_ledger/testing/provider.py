@@ -64,7 +64,7 @@ class Provider:
     """
 
     def __init__(self, **behaviour: Any) -> None:
-        self.default = Behaviour(**behaviour)
+        self.default = self._made_with = Behaviour(**behaviour)
         self._lock = threading.Lock()
         self._requests: list[Request] = []
         self._once: deque[_Rule] = deque()
@@ -133,8 +133,9 @@ class Provider:
             self._rules.append(_Rule(model, path, Behaviour(**fields)))
 
     def reset(self) -> None:
-        """Forget all rules and requests."""
+        """Forget all rules and requests; behave again as it was made to."""
         with self._lock:
+            self.default = self._made_with
             self._once.clear()
             self._rules.clear()
             self._requests.clear()

@@ -15,7 +15,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         budget_id: As `Accounts.register` gave it.
-        scope: Whose, as `Terms.scope_of` writes it.
+        whose: As `Terms.whose` writes it.
         period: Which: that in which the call started, where its row will be charged.
         needed: What must be had, in the unit of the budget.
         wanted: What would be taken in advance, *needed* included: for 64 calls.
@@ -24,7 +24,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     budget_id: int
-    scope: str
+    whose: str
     period: str
     needed: int
     wanted: int = 0
@@ -71,12 +71,12 @@ class Granted(msgspec.Struct, frozen=True, kw_only=True):
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What one scope of a budget has used in one period, in the budget's unit.
+    What is used of a budget in one period, by all or by one, in the budget's unit.
 
     Args:
         budget_id: Of which budget.
         budget: Its name.
-        scope: Whose; see `Terms.scope_of`.
+        whose: As `Terms.whose` writes it.
         period: When.
         used: What the ledger's rows say.
         reserved: What processes hold.
@@ -88,7 +88,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     budget_id: int
     budget: str
-    scope: str
+    whose: str
     period: str
     used: int
     reserved: int
@@ -134,7 +134,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         budget: The budget's name.
-        scope: Whose.
+        whose: As in `Account`.
         period: When.
         used: What the account says is used.
         rows: What the ledger's rows say.
@@ -143,7 +143,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     budget: str
-    scope: str
+    whose: str
     period: str
     used: int
     rows: int

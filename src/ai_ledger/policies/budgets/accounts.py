@@ -173,7 +173,7 @@ class Accounts:
 
         return self._database.writing(work)
 
-    def state(self, budget_id: int, scope: str, period: str) -> Account:
+    def state(self, budget_id: int, whose: str, period: str) -> Account:
         """
         One account; zeros if nothing has happened on it.
 
@@ -183,13 +183,13 @@ class Accounts:
         with self._database.reading() as connection:
             budget = connection.execute(_with_id(budget_id)).one_or_none()
             if budget is None:
-                raise NotInForce(Claim(budget_id=budget_id, scope=scope, period=period, needed=0))
+                raise NotInForce(Claim(budget_id=budget_id, whose=whose, period=period, needed=0))
             row = connection.execute(
-                sa.select(accounts).where(*_here((budget_id, scope, period)))
+                sa.select(accounts).where(*_here((budget_id, whose, period)))
             ).one_or_none()
         terms = Terms.from_json(budget.terms)
         return (
-            _account(terms, row) if row is not None else _untouched(budget_id, terms, scope, period)
+            _account(terms, row) if row is not None else _untouched(budget_id, terms, whose, period)
         )
 
     def states(self, keys: Collection[AccountKey]) -> list[Account]:
@@ -205,14 +205,14 @@ class Accounts:
         return [_account(terms[row.budget_id], row) for row in rows if row.budget_id in terms]
 
     def history(
-        self, budget_id: int, scope: str | None = None, *, limit: int = 100
+        self, budget_id: int, whose: str | None = None, *, limit: int = 100
     ) -> list[Account]:
         """
         The accounts of a budget, newest period first, at most *limit* and `MAX_ACCOUNTS`.
 
         Args:
             budget_id: Which; nothing is found for one that is gone.
-            scope: Whose, as `Terms.scope_of` writes it; ``None`` for all.
+            whose: As `Terms.whose` writes it; ``None`` for all.
             limit: How many.
         """
         statement = (
@@ -220,8 +220,8 @@ class Accounts:
             .where(accounts.c.budget_id == budget_id)
             .order_by(accounts.c.period.desc(), accounts.c.scope)
         )
-        if scope is not None:
-            statement = statement.where(accounts.c.scope == scope)
+        if whose is not None:
+            statement = statement.where(accounts.c.scope == whose)
         return self._accounts(budget_id, statement, limit)
 
     def period(self, budget_id: int, period: str, *, limit: int = MAX_ACCOUNTS) -> list[Account]:
@@ -252,16 +252,41 @@ class Accounts:
         with self._database.reading() as connection:
             return self._now(connection)
 
-    def deactivate(self, name: str, *, by: str | None = None) -> None:
+    def deactivate(self, name: str, *, by: str | None = None, version: int | None = None) -> None:
         """
         Stop counting and refusing. Its accounts stay as history.
 
+        Args:
+            name: Of the budget.
+            by: Who does so.
+            version: That was seen; left out: any.
+
         Raises:
             NotFound: There is no budget of that name.
+            EditConflict: It has changed since that version.
             SinkUnavailable: The database is away.
         """
         self._database.writing(
-            lambda connection: registration.deactivate(connection, name, self._now(connection), by)
+            lambda connection: registration.deactivate(
+                connection, name, self._now(connection), by, version
+            )
+        )
+
+    def reactivate(self, name: str, *, by: str | None = None, version: int | None = None) -> None:
+        """
+        Undo `deactivate`: the same terms count again, with all calls of the current period.
+
+        A running program that has found it out of force asks it again when it next starts.
+
+        Raises:
+            NotFound: There is no budget of that name.
+            EditConflict: It has changed since *version*.
+            SinkUnavailable: The database is away.
+        """
+        self._database.writing(
+            lambda connection: registration.reactivate(
+                connection, name, self._now(connection), by, version
+            )
         )
 
     def check(self) -> list[Difference]:
@@ -337,7 +362,7 @@ def _differences(connection: Connection, budget: StoredBudget) -> list[Differenc
             found.append(
                 Difference(
                     budget=terms.name,
-                    scope=key[0],
+                    whose=key[0],
                     period=key[1],
                     used=used,
                     rows=said,
@@ -375,7 +400,7 @@ def _account(terms: Terms, row: Any) -> Account:
     return Account(
         budget_id=row.budget_id,
         budget=terms.name,
-        scope=row.scope,
+        whose=row.scope,
         period=row.period,
         used=row.used,
         reserved=row.reserved,
@@ -386,11 +411,11 @@ def _account(terms: Terms, row: Any) -> Account:
     )
 
 
-def _untouched(budget_id: int, terms: Terms, scope: str, period: str) -> Account:
+def _untouched(budget_id: int, terms: Terms, whose: str, period: str) -> Account:
     return Account(
         budget_id=budget_id,
         budget=terms.name,
-        scope=scope,
+        whose=whose,
         period=period,
         used=0,
         reserved=0,

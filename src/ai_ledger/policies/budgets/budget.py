@@ -56,7 +56,7 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         period: Which one: ``2026-11-21``, ``2026-W47``, ``2026-11``.
-        scope: For whom, where there is one budget each; ``None`` for all together.
+        whose: For whom, where there is one budget each; ``None`` for all together.
         starts_at: Inclusive, aware; ``None`` when it has no beginning.
         ends_at: Exclusive, aware; ``None`` when it has no end.
         unit: ``tokens``, or the code of a currency.
@@ -68,7 +68,7 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     period: str
-    scope: str | None
+    whose: str | None
     starts_at: datetime | None
     ends_at: datetime | None
     unit: str
@@ -271,75 +271,75 @@ class Budget:
 
     # Asking
 
-    def spent(self, scope: str | None = None, at: datetime | None = None) -> Decimal:
+    def spent(self, whose: str | None = None, at: datetime | None = None) -> Decimal:
         """
         How much is used in the period, by the rows that are stored; `Ledger.flush` first.
 
         Args:
-            scope: For whom, where there is one budget each; left out, the ten
+            whose: For whom, where there is one budget each; left out, the ten
                 thousand that have used most, together.
             at: The period of that moment, aware; now, if left out.
 
         Raises:
-            InvalidValue: *scope* for a budget that is not for each of something, or
+            InvalidValue: *whose* for a budget that is not for each of something, or
                 *at* without a time zone.
             SinkUnavailable: The store is away.
         """
-        return self._shown(sum(account.used for account in self._accounts(scope, at)))
+        return self._shown(sum(account.used for account in self._accounts(whose, at)))
 
-    def reserved(self, scope: str | None = None) -> Decimal:
+    def reserved(self, whose: str | None = None) -> Decimal:
         """How much processes have set aside at the moment; see `spent`."""
-        return self._shown(sum(account.reserved for account in self._accounts(scope, None)))
+        return self._shown(sum(account.reserved for account in self._accounts(whose, None)))
 
-    def remaining(self, scope: str | None = None) -> Decimal:
+    def remaining(self, whose: str | None = None) -> Decimal:
         """
         How much of the limit is not used yet, at least 0; see `spent`.
 
         Raises:
-            InvalidValue: There is one budget each, and no *scope*.
+            InvalidValue: There is one budget each, and no *whose*.
         """
-        if scope is None and self.terms.each is not None:
-            raise InvalidValue("scope", scope, f"whose budget, since there is one {self._each}")
-        accounts = self._accounts(scope, None)
+        if whose is None and self.terms.each is not None:
+            raise InvalidValue("whose", whose, f"whose budget, since there is one {self._each}")
+        accounts = self._accounts(whose, None)
         limit = accounts[0].limit if accounts else self.terms.limit
         return self._shown(max(0, limit - sum(account.used for account in accounts)))
 
-    def history(self, scope: str | None = None, *, limit: int = 100) -> list[Period]:
+    def history(self, whose: str | None = None, *, limit: int = 100) -> list[Period]:
         """
         What was spent in this period and those before, newest first.
 
         Args:
-            scope: For whom, where there is one budget each; left out, all of them.
+            whose: For whom, where there is one budget each; left out, all of them.
             limit: How many at the most.
         """
         accounts = self._bound().holds.accounts
-        found = accounts.history(self._id(), self._scope(scope, "scope"), limit=limit)
+        found = accounts.history(self._id(), self._key(whose), limit=limit)
         return [self._period(account) for account in found]
 
-    def forecast(self, scope: str | None = None, *, level: float = 0.8) -> RunsOut:
+    def forecast(self, whose: str | None = None, *, level: float = 0.8) -> RunsOut:
         """
         The day on which the period's limit is reached if usage goes on as it did.
 
         Args:
-            scope: For whom; needed where there is one budget each.
+            whose: For whom; needed where there is one budget each.
             level: The probability of the interval that is given with it.
 
         Raises:
-            InvalidValue: There is one budget each, and no *scope*.
+            InvalidValue: There is one budget each, and no *whose*.
             MissingExtra: Reports need the extra ``stats``.
         """
         from ai_ledger.stats import runs_out
 
-        if scope is None and self.terms.each is not None:
-            raise InvalidValue("scope", scope, f"whose budget, since there is one {self._each}")
+        if whose is None and self.terms.each is not None:
+            raise InvalidValue("whose", whose, f"whose budget, since there is one {self._each}")
         now = utc_now()
-        accounts = self._accounts(scope, None)
+        accounts = self._accounts(whose, None)
         period = self.terms.period_of(now)
         bounds = None if period is None else self.terms.bounds_of(period)
         return runs_out(
             used=self._shown(sum(account.used for account in accounts)),
             limit=self._shown(accounts[0].limit if accounts else self.terms.limit),
-            daily=self._daily(scope, now),
+            daily=self._daily(whose, now),
             until=None if bounds is None else bounds[1],
             now=now,
             tz=self.terms.tz,
@@ -368,17 +368,17 @@ class Budget:
             return stored.id
         return member.id
 
-    def _scope(self, scope: str | None, name: str) -> str | None:
-        if scope is None:
+    def _key(self, whose: str | None) -> str | None:
+        if whose is None:
             return None if self.terms.each is not None else ""
         if self.terms.each is None:
-            raise InvalidValue(name, scope, "nothing, since the budget is for all together")
-        return key_of(label(scope))
+            raise InvalidValue("whose", whose, "nothing, since the budget is for all together")
+        return key_of(label(whose))
 
-    def _accounts(self, scope: str | None, at: datetime | None) -> list[Account]:
+    def _accounts(self, whose: str | None, at: datetime | None) -> list[Account]:
         if at is not None and at.tzinfo is None:
             raise InvalidValue("at", at, "a datetime with a time zone")
-        key = self._scope(scope, "scope")
+        key = self._key(whose)
         period = self.terms.period_of(at or utc_now())
         if period is None:
             return []
@@ -391,7 +391,7 @@ class Budget:
         starts_at, ends_at = self.terms.bounds_of(account.period) or (None, None)
         return Period(
             period=account.period,
-            scope=value_of_key(account.scope),
+            whose=value_of_key(account.whose),
             starts_at=starts_at,
             ends_at=ends_at,
             unit=self.terms.unit,
@@ -402,7 +402,7 @@ class Budget:
             uncounted=account.uncounted,
         )
 
-    def _daily(self, scope: str | None, now: datetime) -> dict[date, Decimal]:
+    def _daily(self, whose: str | None, now: datetime) -> dict[date, Decimal]:
         from ai_ledger.policies.budgets.daily import daily_use
 
         ledger = self._ledger() if self._ledger is not None else None
@@ -412,8 +412,8 @@ class Budget:
             sink for sink in ledger.sinks if isinstance(sink, SQLSink) and sink.url == self._url
         )
         each = self.terms.each is not None
-        whose = None if scope is None else label(scope)
-        used = daily_use(store, self.terms, whose, each=each, now=now)
+        value = None if whose is None else label(whose)
+        used = daily_use(store, self.terms, value, each=each, now=now)
         return {day: self._shown(amount) for day, amount in used.items()}
 
 

@@ -18,6 +18,8 @@ from uuid import uuid4
 import msgspec
 
 from ai_ledger.errors import AILedgerError, ConfigurationError, SinkUnavailable
+from ai_ledger.forks import Living
+from ai_ledger.interruptions import behind, is_interruption
 from ai_ledger.loading import loading
 from ai_ledger.policies.budgets.account import Claim, Exhausted, Granted, NotInForce
 from ai_ledger.policies.budgets.elapsed import elapsed
@@ -54,7 +56,7 @@ _BUSY_ATTEMPTS: Final = 5
 _LOOKS_S: Final = 0.25
 TIMEOUT_S: Final = 5.0
 """Of one transaction for a call that waits; as long again until a dead line is noticed."""
-# Anything else was raised by the program, such as the time limit of a worker's task.
+# Anything else was raised by the program, such as the time limit of a task in a thread.
 _LIBRARIES: Final = frozenset(
     {"ai_ledger", "builtins", "sqlalchemy", "psycopg", "psycopg_binary", "pymysql"}
 )
@@ -229,9 +231,9 @@ class Holds:
                 return away
         return away
 
-    def collect(self, member: Member, scope: str, period: str, used: int, limit: int) -> None:
+    def collect(self, member: Member, whose: str, period: str, used: int, limit: int) -> None:
         """Note what `tell` has to warn of. Within `slow`."""
-        for warning in member.reached(scope, period, used, limit):
+        for warning in member.reached(whose, period, used, limit):
             self._warnings.append((member, warning))
 
     def tell(self) -> None:
@@ -358,7 +360,7 @@ class Holds:
                 claims.append(
                     Claim(
                         budget_id=member.id,
-                        scope=key[1],
+                        whose=key[1],
                         period=key[2],
                         needed=needed,
                         wanted=needed * _AHEAD,
@@ -406,7 +408,7 @@ class Holds:
             self._refusals.clear()
         for (member, key, _), _ in asked:
             if member.id == error.claim.budget_id and key[1:] == (
-                error.claim.scope,
+                error.claim.whose,
                 error.claim.period,
             ):
                 self._refusals[key] = now, error
@@ -593,13 +595,14 @@ class Holds:
         Raises:
             AILedgerError: It is.
         """
+        handled = sys.exception()
         try:
             yield
         except (Exhausted, NotInForce):
             raise
         except BaseException as error:
             # An interruption leaves the connection in a state that its end complains of.
-            if (interruption := _interruption(error)) is not None:
+            if (interruption := _interruption(error, handled)) is not None:
                 self.keeper.start()
                 raise interruption from None
             if is_of_the_store(error):
@@ -614,7 +617,7 @@ class Holds:
         self._begin()
 
 
-_living: Final[weakref.WeakSet[Holds]] = weakref.WeakSet()
+_living: Final[Living[Holds]] = Living()
 _by_url: Final[weakref.WeakValueDictionary[str, Holds]] = weakref.WeakValueDictionary()
 _by_url_lock = threading.Lock()
 _waited_for: Final[list[threading.Lock]] = []
@@ -637,14 +640,13 @@ def is_of_the_store(error: BaseException) -> bool:
     )
 
 
-def _interruption(error: BaseException) -> BaseException | None:
-    """What the program has raised while the driver waited, behind *error*."""
-    behind: BaseException | None = error
-    while behind is not None:
-        module = type(behind).__module__.partition(".")[0]
-        if not (module in _LIBRARIES or module in sys.stdlib_module_names):
-            return behind
-        behind = behind.__cause__ or behind.__context__
+def _interruption(error: BaseException, handled: BaseException | None) -> BaseException | None:
+    """What the program has raised while the driver waited, behind *error*; see `behind`."""
+    for each in behind(error, handled):
+        module = type(each).__module__.partition(".")[0]
+        ours = module in _LIBRARIES or module in sys.stdlib_module_names
+        if not ours or is_interruption(each):
+            return each
     return None
 
 
@@ -671,7 +673,7 @@ before_closing.append(_let_go)
 def _before_fork() -> None:
     # A child that is born while a thread of its parent is inside SQLite finds a
     # lock that nobody will ever open.
-    for holds in list(_living):
+    for holds in _living:
         for lock in (holds.slow, holds.probing):
             if lock.acquire(timeout=_FORK_WAITS_S):
                 _waited_for.append(lock)
@@ -687,8 +689,6 @@ def _after_fork_in_child() -> None:
     global _by_url_lock
     _by_url_lock = threading.Lock()
     _waited_for.clear()
-    for holds in list(_living):
-        holds.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):

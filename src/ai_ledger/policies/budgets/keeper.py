@@ -176,7 +176,7 @@ class Keeper:
                 continue
             claim = Claim(
                 budget_id=member.id,
-                scope=slab.key[1],
+                whose=slab.key[1],
                 period=slab.key[2],
                 needed=0,
                 wanted=slab.wanted,
@@ -271,11 +271,11 @@ class Keeper:
         members: dict[tuple[int, str, str], Member] = {}
         for slab in slabs:
             slab.watched = False
-            _, scope, period = slab.key
+            _, whose, period = slab.key
             member = slab.member
-            if member.id is not None and not member.is_quiet(scope, period):
-                members[member.id, scope, period] = member
+            if member.id is not None and not member.is_quiet(whose, period):
+                members[member.id, whose, period] = member
         if members:
             for account in holds.quick.states(members):
-                key = (account.budget_id, account.scope, account.period)
+                key = (account.budget_id, account.whose, account.period)
                 holds.collect(members[key], *key[1:], account.used, account.limit)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger("ai_ledger.budgets")
 
 Key: TypeAlias = tuple[str, str, str]
-"""Name, scope and period: which account."""
+"""Name, whose, and period: which account."""
 
 # Sums of a few of these still fit what databases count with.
 LARGEST: Final = 2**60
@@ -40,7 +40,7 @@ class BudgetWarning(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         budget: Its name.
-        scope: For whom, where there is one budget each; ``None`` for all together.
+        whose: For whom, where there is one budget each; ``None`` for all together.
         period: Which one, such as ``2026-11``.
         threshold: The share of the limit that was reached, 1.0 for all of it.
         unit: ``tokens``, or the code of a currency.
@@ -50,7 +50,7 @@ class BudgetWarning(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     budget: str
-    scope: str | None
+    whose: str | None
     period: str
     threshold: float
     unit: str
@@ -120,7 +120,7 @@ class Member:
             now = self._period_of(call.started_at)
             if now is None:
                 return None
-        return self.name, "" if terms.each is None else terms.scope_of(call), now[2]
+        return self.name, "" if terms.each is None else terms.whose(call), now[2]
 
     def _period_of(self, moment: datetime) -> tuple[datetime, datetime, str] | None:
         period = self.terms.period_of(moment)
@@ -186,19 +186,19 @@ class Member:
         """Leave it alone for a minute, since the store says that it is switched off."""
         self.off_until = time.monotonic() + _OFF_S
 
-    def reached(self, scope: str, period: str, used: int, limit: int) -> list[BudgetWarning]:
+    def reached(self, whose: str, period: str, used: int, limit: int) -> list[BudgetWarning]:
         """What is to be warned of, now that *used* has come there; each threshold once."""
         found: list[BudgetWarning] = []
         for threshold in self._warn_at:
-            if used < limit * threshold or (scope, period, threshold) in self._warned:
+            if used < limit * threshold or (whose, period, threshold) in self._warned:
                 continue
             if len(self._warned) >= _MAX_WARNED:
                 self._warned = {each for each in self._warned if each[1] == period}
-            self._warned.add((scope, period, threshold))
+            self._warned.add((whose, period, threshold))
             found.append(
                 BudgetWarning(
                     budget=self.name,
-                    scope=value_of_key(scope),
+                    whose=value_of_key(whose),
                     period=period,
                     threshold=threshold,
                     unit=self.terms.unit,
@@ -214,7 +214,7 @@ class Member:
         log.warning(
             "budget %r%s: %s of %s %s used in %s (%.3g %% reached)",
             self.name,
-            "" if self.terms.each is None else f" for {warning.scope!r}",
+            "" if self.terms.each is None else f" for {warning.whose!r}",
             f"{warning.used:f}",
             f"{warning.limit:f}",
             warning.unit,
@@ -232,6 +232,6 @@ class Member:
         """Whether there is anything to watch for."""
         return bool(self._warn_at)
 
-    def is_quiet(self, scope: str, period: str) -> bool:
+    def is_quiet(self, whose: str, period: str) -> bool:
         """Whether every threshold of this account was warned of already."""
-        return all((scope, period, each) in self._warned for each in self._warn_at)
+        return all((whose, period, each) in self._warned for each in self._warn_at)

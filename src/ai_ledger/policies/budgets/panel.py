@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ai_ledger.bounds import value_of_key
 from ai_ledger.errors import AILedgerError, BudgetExceeded, BudgetUnavailable, CallRefused
+from ai_ledger.interruptions import is_interruption
 from ai_ledger.policies.budgets.account import Claim, Exhausted, NotInForce
 from ai_ledger.policies.budgets.elapsed import elapsed
 from ai_ledger.policies.budgets.worst_case import counter, size_of
@@ -32,7 +33,7 @@ UNPRICED: Final = Revision(marks={MARK: "unpriced"})
 
 _CHANGING: Final = "it was changed by another process again and again"
 _AWAY: Final = "the store cannot be asked ({})"
-# Of a body, a price. Anything else, such as the time limit of a worker's task, is the
+# Of a body, a price. Anything else, such as the time limit of a task in a thread, is the
 # program's own.
 _UNREADABLE: Final = (
     AILedgerError,
@@ -210,7 +211,7 @@ class Panel:
                     claim = refusal.claim
                     holds.collect(
                         _member_of(claim, wants),
-                        claim.scope,
+                        claim.whose,
                         refusal.period,
                         refusal.used,
                         refusal.limit,
@@ -232,7 +233,7 @@ class Panel:
                 return False
             if stored is not None:
                 if not member.terms.counts_as(stored.terms):
-                    claim = Claim(budget_id=stored.id, scope="", period="", needed=0)
+                    claim = Claim(budget_id=stored.id, whose="", period="", needed=0)
                     raise NotInForce(claim, _changed(stored))
                 member.id = stored.id
                 return True
@@ -259,6 +260,8 @@ class Panel:
     def _unavailable(
         self, members: Iterable[Member], why: str, error: Exception | None = None
     ) -> Revision | None:
+        if error is not None and is_interruption(error):
+            raise error
         members = tuple(members)
         for member in members:
             if member.refuses:
@@ -314,7 +317,7 @@ def _exceeded(refusal: Exhausted, wants: list[Want]) -> BudgetExceeded:
     member = _member_of(claim, wants)
     return BudgetExceeded(
         member.name,
-        scope=value_of_key(claim.scope),
+        whose=value_of_key(claim.whose),
         unit=member.terms.unit,
         limit=member.shown(refusal.limit),
         used=member.shown(refusal.used),

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from ai_ledger.bounds import label
 from ai_ledger.database.changes import note_change
 from ai_ledger.database.tables.budgets import accounts, budgets, leases, state
+from ai_ledger.database.versions import require_version
 from ai_ledger.errors import NotFound
 from ai_ledger.policies.budgets.rows import sums_of_rows
 from ai_ledger.sinks.sql.charges import add_to_accounts
@@ -57,17 +58,18 @@ def register(connection: Connection, terms: Terms, now: datetime, by: str | None
     return budget_id
 
 
-def deactivate(connection: Connection, name: str, now: datetime, by: str | None) -> None:
+def deactivate(
+    connection: Connection, name: str, now: datetime, by: str | None, version: int | None = None
+) -> None:
     """
     Put the budget out of force, and drop what is leased of it.
 
     Raises:
         NotFound: There is no budget of that name.
+        EditConflict: It is not at *version* any more.
     """
     _keep_writers_waiting(connection)
-    old = _stored(connection, name)
-    if old is None:
-        raise NotFound(f"there is no budget {name!r}: see `ai-ledger budgets list`")
+    old = _at_version(_stored(connection, name), name, version)
     if not old.active:
         return
     _update(connection, old, now, by, active=False)
@@ -75,6 +77,34 @@ def deactivate(connection: Connection, name: str, now: datetime, by: str | None)
     _bump(connection)
     before = _plain(Terms.from_json(old.terms))
     note_change(connection, KIND, name, before=before, after=None, by=by, at=now)
+
+
+def reactivate(
+    connection: Connection, name: str, now: datetime, by: str | None, version: int | None = None
+) -> None:
+    """
+    Put the budget into force again as it was, and count the calls of the current period.
+
+    Raises:
+        NotFound: There is no budget of that name.
+        EditConflict: It is not at *version* any more.
+    """
+    _keep_writers_waiting(connection)
+    old = _at_version(_stored(connection, name), name, version)
+    if old.active:
+        return
+    terms = Terms.from_json(old.terms)
+    _update(connection, old, now, by, active=True)
+    _count_anew(connection, int(old.id), terms, now)
+    _bump(connection)
+    note_change(connection, KIND, name, before=None, after=_plain(terms), by=by, at=now)
+
+
+def _at_version(old: Any, name: str, version: int | None) -> Any:
+    if old is None:
+        raise NotFound(f"there is no budget {name!r}: see `ai-ledger budgets list`")
+    require_version(f"budget {name!r}", version, old.version, old.updated_by, old.updated_at)
+    return old
 
 
 def first_period(terms: Terms, counts_from: datetime | None) -> str:
@@ -169,8 +199,8 @@ def _count_anew(connection: Connection, budget_id: int, terms: Terms, now: datet
         .with_for_update()
     )
     changes = {(budget_id, row.scope, row.period): [0, 0, 0, 0] for row in known}
-    for (scope, at), sums in sums_of_rows(connection, terms, counts_from).items():
-        changes[budget_id, scope, at] = sums
+    for (whose, at), sums in sums_of_rows(connection, terms, counts_from).items():
+        changes[budget_id, whose, at] = sums
     if changes:
         add_to_accounts(connection, changes, replace=True)
 

@@ -82,7 +82,7 @@ class Reservation:
                 raise NotInForce(claim)
         # A call is charged in the period in which it started, so that is where it
         # reserves, whatever the time is here.
-        targets = [(claim.budget_id, claim.scope, claim.period) for claim in claims]
+        targets = [(claim.budget_id, claim.whose, claim.period) for claim in claims]
         own = accounts_of(
             self._connection, {claim.lease_id for claim in claims if claim.lease_id is not None}
         )
@@ -111,7 +111,7 @@ class Reservation:
 
         Args:
             target: Which.
-            latest: When anything was last reserved in a later period of the scope:
+            latest: When anything was last reserved in a later period of the same one:
                 a clock that was stepped back does not open this one again.
         """
         bounds = self._terms[target[0]].bounds_of(target[2])
@@ -176,7 +176,7 @@ class Reservation:
 
     def _take_back(self, claim: Claim) -> None:
         lease = None if claim.lease_id is None else self._leases.get(claim.lease_id)
-        if lease is None or lease.account[:2] != (claim.budget_id, claim.scope):
+        if lease is None or lease.account[:2] != (claim.budget_id, claim.whose):
             return
         returned = min(lease.amount, max(0, claim.returned))
         lease.amount -= returned
@@ -255,13 +255,13 @@ class Reservation:
                     .where(here)
                     .values(amount=lease.amount, expires_at=lease.expires_at)
                 )
-        for (budget_id, scope, period), account in sorted(self._accounts.items()):
+        for (budget_id, whose, period), account in sorted(self._accounts.items()):
             if account.changed:
                 self._connection.execute(
                     sa.update(accounts)
                     .where(
                         accounts.c.budget_id == budget_id,
-                        accounts.c.scope == scope,
+                        accounts.c.scope == whose,
                         accounts.c.period == period,
                     )
                     .values(

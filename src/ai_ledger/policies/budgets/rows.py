@@ -17,7 +17,7 @@ from ai_ledger.sinks.sql.conditions import column_of, everything
 from ai_ledger.terms import TOKENS, Terms
 
 Sums = dict[tuple[str, str], list[int]]
-"""Scope and period → used, 0, calls, uncounted; as `charges.SUMS`."""
+"""Whose and period → used, 0, calls, uncounted; as `charges.SUMS`."""
 
 
 def sums_of_rows(connection: Connection, terms: Terms, since: datetime | None) -> Sums:
@@ -33,8 +33,8 @@ def sums_of_rows(connection: Connection, terms: Terms, since: datetime | None) -
     """
     found: Sums = {}
     for period, begin, end in _periods(connection, terms, since):
-        for scope, sums in _period(connection, terms, begin, end).items():
-            found[scope, period] = sums
+        for key, sums in _period(connection, terms, begin, end).items():
+            found[key, period] = sums
     return found
 
 
@@ -51,10 +51,13 @@ def _periods(
         return
     at = since
     while True:
+        # In order, and not min(): PostgreSQL without statistics of a table that was just
+        # filled (autovacuum off) takes any index for min() and reads all of it, each time.
         first = connection.execute(
-            sa.select(sa.func.min(records.c.started_at, type_=records.c.started_at.type)).where(
-                *_matching(terms, connection, at, None)
-            )
+            sa.select(records.c.started_at)
+            .where(*_matching(terms, connection, at, None))
+            .order_by(records.c.started_at)
+            .limit(1)
         ).scalar()
         if first is None:
             return
@@ -84,8 +87,8 @@ def _period(
         if terms.unpriced_as is not None:
             input_nano, output_nano = terms.unpriced_as
             used += int(row.free_input or 0) * input_nano + int(row.free_output or 0) * output_nano
-        scope = "" if terms.each is None else key_of(row[0])
-        found[scope] = [used, 0, int(row.calls), int(row.uncounted or 0)]
+        key = "" if terms.each is None else key_of(row[0])
+        found[key] = [used, 0, int(row.calls), int(row.uncounted or 0)]
     if terms.rates:
         # One by one, since each amount is rounded by itself.
         cost, code = records.c.cost_nano, records.c.currency
@@ -95,8 +98,8 @@ def _period(
             .where(*where, code.in_(terms.rates), cost.is_not(None))
             .group_by(whose, code, cost)
         ):
-            scope = "" if terms.each is None else key_of(row[0])
-            found[scope][0] += (terms.converted(row.cost_nano, row.currency) or 0) * row.times
+            key = "" if terms.each is None else key_of(row[0])
+            found[key][0] += (terms.converted(row.cost_nano, row.currency) or 0) * row.times
     for sums in found.values():
         sums[0] = max(-MAX_NANO, min(MAX_NANO, sums[0]))
     return found

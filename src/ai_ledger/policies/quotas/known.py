@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from ai_ledger.errors import AILedgerError, SinkUnavailable
+from ai_ledger.errors import SinkUnavailable
+from ai_ledger.forks import Living
+from ai_ledger.refreshed import Refreshed
 
 if TYPE_CHECKING:
     from ai_ledger.database.engine import Database
@@ -34,22 +33,27 @@ class Known:
     def __init__(
         self, opened: Callable[[], Database], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.last: Snapshot | None = None
-        """The rows as they were when they were last read."""
         self._opened = opened
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._read_at = float("-inf")
-        self._failed_at = float("-inf")
-        self._failure = ""
-        self._edits = 0
-        self._refreshing = False
+        self._rows: Refreshed[Snapshot] = Refreshed(
+            self._read,
+            self._failed,
+            name="ai-ledger-quotas-rows",
+            refresh_s=REFRESH_S / 2,
+            max_age_s=REFRESH_S,
+            retry_s=REFRESH_S,
+            clock=clock,
+        )
+        _living.add(self._rows)
+
+    @property
+    def last(self) -> Snapshot | None:
+        """The rows as they were when they were last read."""
+        return self._rows.last
 
     @property
     def is_fresh(self) -> bool:
         """Whether `rows` answers at once."""
-        now = self._clock()
-        return now - self._read_at < REFRESH_S or now - self._failed_at < REFRESH_S
+        return self._rows.current() is not None or self._rows.has_failed
 
     def rows(self) -> Snapshot:
         """
@@ -58,90 +62,41 @@ class Known:
         Raises:
             AILedgerError: They cannot be read. It is not tried again for a while.
         """
-        last, age = self.last, self._clock() - self._read_at
-        if last is not None and age < REFRESH_S:
-            if age > REFRESH_S / 2 and not self._refreshing:
-                self._refresh_behind()
-            return last
-        return self._read()
+        rows = self._rows.current()
+        return rows if rows is not None else self._caught_up()
 
     def edited(self) -> None:
         """Read the rows before the next call: this process has changed them."""
-        # Not under the lock, which may be held for as long as the database is slow.
-        self._edits += 1
-        self._read_at = self._failed_at = float("-inf")
+        self._rows.edited()
 
-    def after_fork_in_child(self) -> None:
-        """Go on without the parent's threads."""
-        self._lock = threading.Lock()
-        self._refreshing = False
+    def _caught_up(self) -> Snapshot:
+        failure = self._rows.catch_up()
+        if failure is not None:
+            raise SinkUnavailable(failure)
+        rows = self._rows.last
+        assert rows is not None
+        return rows
 
-    def _read(self) -> Snapshot:
+    def _read(self, before: Snapshot | None) -> Snapshot:
         from ai_ledger.policies.quotas.rows import snapshot
 
-        with self._lock:
-            begun, edits = self._clock(), self._edits
-            if self.last is not None and begun - self._read_at < REFRESH_S:
-                return self.last  # another thread was quicker
-            if begun - self._failed_at < REFRESH_S:
-                raise SinkUnavailable(self._failure)
-            try:
-                self.last = snapshot(self._opened(), self.last)
-            except AILedgerError as error:
-                self._failure = str(error)
-                self._failed_at = self._clock()
-                raise
-            if edits == self._edits:
-                self._read_at = begun
-            return self.last
+        return snapshot(self._opened(), before)
 
-    def _refresh_behind(self) -> None:
-        self._refreshing = True
-        try:
-            threading.Thread(
-                target=self._refresh, name="ai-ledger-quotas-rows", daemon=True
-            ).start()
-        except RuntimeError:  # the interpreter ends and starts no thread any more
-            self._refreshing = False
-
-    def _refresh(self) -> None:
-        from ai_ledger.policies.quotas.rows import snapshot
-
-        try:
-            with suppress(AILedgerError), self._lock:
-                # The next call that finds the rows too old says what is wrong.
-                begun, edits = self._clock(), self._edits
-                self.last = snapshot(self._opened(), self.last)
-                if edits == self._edits:
-                    self._read_at = begun
-        finally:
-            self._refreshing = False
+    def _failed(self, error: Exception) -> None:
+        # The next call that finds the rows too old says what is wrong.
+        self._rows.due_in(0)
 
 
-_lock = threading.Lock()
-_known: dict[str, Known] = {}
+_living: Final[Living[Refreshed[Snapshot]]] = Living()
+_known: Final[dict[str, Known]] = {}
 
 
 def known_rows(url: str, opened: Callable[[], Database]) -> Known:
     """The one `Known` of this process for *url*: an edit here counts for all at once."""
-    with _lock:
-        if url not in _known:
-            _known[url] = Known(opened)
-        return _known[url]
+    known = _known.get(url)
+    return known if known is not None else _known.setdefault(url, Known(opened))
 
 
 def forget_rows() -> None:
-    """Remember nothing, for tests that share a database."""
-    with _lock:
-        _known.clear()
-
-
-def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.Lock()
-    for known in _known.values():
-        known.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    """Remember nothing: for tests alone, which share a database."""
+    _known.clear()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import queue
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from ai_ledger.errors import AILedgerError
+from ai_ledger.forks import Living
 from ai_ledger.policies.quotas.gate import MICRO, Gate, Refused, Wish
 
 if TYPE_CHECKING:
@@ -289,20 +288,11 @@ class LocalPlaces:
                 self._taken.pop(gate, None)
 
 
-_living: weakref.WeakSet[SharedPlaces | LocalPlaces] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for each in list(_living):
-        each.after_fork_in_child()
+_living: Final[Living[SharedPlaces | LocalPlaces]] = Living()
 
 
 @atexit.register
 def _at_exit() -> None:
-    for each in list(_living):
+    for each in _living:
         if isinstance(each, SharedPlaces):
             each.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

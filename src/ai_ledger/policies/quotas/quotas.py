@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -24,6 +23,7 @@ from ai_ledger.errors import (
     NotFound,
     TooSoon,
 )
+from ai_ledger.forks import Living
 from ai_ledger.options import check_choice, check_seconds
 from ai_ledger.policies.quotas.admission import Admission, Later, Plan
 from ai_ledger.policies.quotas.gate import MICRO, TOGETHER, Refused, Wish
@@ -298,6 +298,18 @@ class Quotas:
     ) -> ModelSwitch:
         """Allow *model* again, to those whose quotas do. Raises as `set`."""
         return self._switch(model, off=False, version=version, by=by)
+
+    def set_switch(
+        self,
+        model: str,
+        *,
+        off: bool | None = None,
+        max_concurrent: int | None = None,
+        version: int | None = None,
+        by: str | None = None,
+    ) -> ModelSwitch:
+        """`switch_off` or `switch_on`, and `cap`, as one edit; ``None`` stays as it is."""
+        return self._switch(model, off=off, max_concurrent=max_concurrent, version=version, by=by)
 
     def cap(
         self,
@@ -622,15 +634,6 @@ def _who(org: str | None) -> str:
     return "a call without an organisation" if org is None else f"organisation {org!r}"
 
 
-_living: weakref.WeakSet[Quotas] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for each in list(_living):
-        each.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_living: Final[Living[Quotas]] = Living()
 
 __all__ = ["EVERY", "MARK", "InvalidValue", "Quotas"]

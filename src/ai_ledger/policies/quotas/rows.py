@@ -15,7 +15,8 @@ from ai_ledger.database.changes import Change, changes_of, editor, note_change
 from ai_ledger.database.engine import Again, Database
 from ai_ledger.database.tables.calls import records
 from ai_ledger.database.tables.quotas import edits, quotas, switches
-from ai_ledger.errors import AlreadyThere, EditConflict, NotFound
+from ai_ledger.database.versions import require_version
+from ai_ledger.errors import AlreadyThere, NotFound
 from ai_ledger.policies.quotas.quota import (
     ACTIVE,
     EVERY,
@@ -271,11 +272,7 @@ def _check_version(
         return
     if version == 0:
         raise AlreadyThere(f"there is a {name} already, of version {old.version}")
-    if version is not None and version != old.version:
-        who = f" by {old.updated_by}" if old.updated_by else ""
-        raise EditConflict(
-            f"{name} was changed{who} meanwhile: it is of version {old.version}, not {version}"
-        )
+    require_version(name, version, old.version, old.updated_by, old.updated_at)
 
 
 def _edited(row: R, by: str | None) -> R:

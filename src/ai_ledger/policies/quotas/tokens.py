@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import msgspec
 
 from ai_ledger.bounds import label
 from ai_ledger.errors import BudgetExceeded, BudgetUnavailable, NotFound, QuotaExceeded
+from ai_ledger.forks import Living
 from ai_ledger.policies.quotas.admission import Later
 from ai_ledger.policies.quotas.known import REFRESH_S
 from ai_ledger.policies.quotas.quota import EVERY, Quota
@@ -219,13 +219,4 @@ def _translated(refusal: BudgetExceeded | BudgetUnavailable, quota: Quota) -> Ex
     )
 
 
-_living: weakref.WeakSet[TokenLimits] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for each in list(_living):
-        each.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+_living: Final[Living[TokenLimits]] = Living()

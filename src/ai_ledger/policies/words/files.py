@@ -5,19 +5,18 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
-from ai_ledger.errors import ConfigurationError, InvalidValue, MissingExtra
+from ai_ledger.errors import ConfigurationError, InvalidValue
 from ai_ledger.policies.words.rows import DRAFT_FIELDS, Draft, Word, checked
+from ai_ledger.policies.words.sheet import sheet_rows
 from ai_ledger.policies.words.store import WordList
-from ai_ledger.stats.export import write_private
+from ai_ledger.stats.export import harmless, write_private
 
 MAX_LINES: Final = 100_000
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
@@ -52,6 +51,19 @@ _ACTION: Final = {
     "拦截": "block", "阻止": "block", "屏蔽": "block", "禁止": "block", "拒绝": "block",
     "替换": "replace", "警告": "warn", "告警": "warn", "提示": "warn", "标记": "warn",
 }  # fmt: skip
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How large a file may be.
+
+    Args:
+        lines: How many, without the header.
+        unpacked_bytes: Of an XLSX file.
+    """
+
+    lines: int = MAX_LINES
+    unpacked_bytes: int = MAX_UNPACKED_BYTES
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +118,8 @@ def import_words(
     keep_good: bool = False,
     dry_run: bool = False,
     by: str | None = None,
+    confined: bool = False,
+    bounds: Bounds = Bounds(),  # noqa: B008  # it is frozen
 ) -> ImportReport:
     """
     Add and update words from a CSV or XLSX file whose first line names the columns.
@@ -123,14 +137,16 @@ def import_words(
         keep_good: Take the good lines although others are refused.
         dry_run: Only say what would become of each line.
         by: Who says so; the user of this process, if left out.
+        confined: Refuse lines that name another organisation than *org_id*.
+        bounds: How large the file may be.
 
     Raises:
         ConfigurationError: The file cannot be read: another encoding, no column of
             words, too many lines.
-        MissingExtra: XLSX needs the extra.
     """
     path = Path(file)
-    rows = _rows(path, encoding)
+    most = min(bounds.lines, MAX_LINES)
+    rows = _rows(path, encoding, bounds)
     nothing: tuple[int, list[str]] = (1, [])
     columns, ignored = _columns(next(rows, nothing)[1], path)
     known = _known(words)
@@ -139,13 +155,15 @@ def import_words(
     places: list[int] = []
     seen: dict[tuple[str | None, str], int] = {}
     for number, cells in rows:
-        if number > MAX_LINES + 1:
-            raise ConfigurationError(f"{path.name}: more than {MAX_LINES:,} lines; divide the file")
+        if number > most + 1:
+            raise ConfigurationError(f"{path.name}: more than {most:,} lines; divide the file")
         texts = {name: cells[at].strip() for at, name in columns.items() if at < len(cells)}
         if not any(texts.values()):
             continue
         try:
             draft = _draft(texts, known, org_id, defaults or {}, literal=literal)
+            if confined:
+                _refuse_others(draft, org_id)
             _refuse_again(draft, number, seen)
         except InvalidValue as error:
             reason = str(error)
@@ -174,32 +192,36 @@ def export_words(words: Iterable[Word], file: Path | str) -> int:
         InvalidValue: *file* is a symbolic link, or no regular file.
         OSError: The file cannot be written; one that was there before stays as it was.
     """
-    count = 0
+    kept = list(words)
+    write_private(Path(file), csv_of(kept))
+    return len(kept)
+
+
+def csv_of(words: Iterable[Word]) -> bytes:
+    """*words* as the content of the file that `export_words` writes."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(DRAFT_FIELDS)
     for word in words:
-        count += 1
         writer.writerow([_cell(getattr(word, name)) for name in DRAFT_FIELDS])
     # With a byte order mark, without which spreadsheets take Chinese for something else.
-    write_private(Path(file), text.getvalue().encode("utf-8-sig"))
-    return count
+    return text.getvalue().encode("utf-8-sig")
 
 
 def _cell(value: object) -> str:
     if value is None or isinstance(value, bool):
         return "" if value is None else str(value).lower()
     text = str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "'")) else text
+    return f"'{text}" if text.startswith("'") else harmless(text)
 
 
-def _rows(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, encoding: str, bounds: Bounds) -> Iterator[tuple[int, list[str]]]:
     kind = path.suffix.lower()
     if kind not in (".csv", ".txt", ".xlsx"):
         raise ConfigurationError(f"{path.name}: expected a file whose name ends in .csv or .xlsx")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ConfigurationError(f"{path.name}: more than {MAX_FILE_BYTES:,} bytes")
-    return _xlsx(path) if kind == ".xlsx" else _csv(path, encoding)
+    return _xlsx(path, bounds) if kind == ".xlsx" else _csv(path, encoding)
 
 
 def _csv(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
@@ -246,37 +268,18 @@ def _where(data: bytes, error: UnicodeError) -> str:
 
 def _plain_cell(cell: str) -> str:
     # What export put there.
-    formula = len(cell) > 1 and cell[0] == "'" and cell[1] in "=+-@\t\r'"
-    return cell[1:] if formula else cell
+    rest = cell[1:]
+    put = cell.startswith("'") and (rest.startswith("'") or harmless(rest) != rest)
+    return rest if put else cell
 
 
-def _xlsx(path: Path) -> Iterator[tuple[int, list[str]]]:
-    try:
-        calamine: Any = import_module("python_calamine")
-    except ImportError as error:
-        raise MissingExtra("reading XLSX", "words") from error
-    try:
-        _refuse_bomb(path)
-        book = calamine.CalamineWorkbook.from_path(str(path))
-        rows: Any = book.get_sheet_by_index(0).to_python(skip_empty_area=False)
-    except (zipfile.BadZipFile, calamine.CalamineError, IndexError) as error:
-        raise ConfigurationError(f"{path.name}: no XLSX that can be read: {error}") from None
-    for number, cells in enumerate(rows, 1):
-        yield number, [_as_text(cell) for cell in cells]
-
-
-def _refuse_bomb(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        size = sum(each.file_size for each in archive.infolist())
-    if size > MAX_UNPACKED_BYTES:
-        raise ConfigurationError(f"{path.name}: unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
-
-
-def _as_text(cell: object) -> str:
-    # A spreadsheet has no whole numbers: 10086 comes as 10086.0.
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell)
+def _xlsx(path: Path, bounds: Bounds) -> Iterator[tuple[int, list[str]]]:
+    rows = sheet_rows(path, min(bounds.unpacked_bytes, MAX_UNPACKED_BYTES))
+    for at, (number, cells) in enumerate(rows):
+        if at == 0 and number > 1:
+            # The first line is the one that names the columns, with something in it or not.
+            yield 1, []
+        yield number, cells
 
 
 def _columns(header: list[str], path: Path) -> tuple[dict[int, str], tuple[str, ...]]:
@@ -323,6 +326,11 @@ def _draft(
     if fields.get("action", "block") != "replace" and "replacement" not in said:
         fields["replacement"] = None
     return checked(fields, literal=literal)
+
+
+def _refuse_others(draft: Draft, org_id: str | None) -> None:
+    if draft.org_id != org_id:
+        raise InvalidValue("org_id", draft.org_id, f"{org_id!r}, or nothing")
 
 
 def _refuse_again(draft: Draft, number: int, seen: dict[tuple[str | None, str], int]) -> None:

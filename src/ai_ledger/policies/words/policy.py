@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import threading
-import time
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from ai_ledger.errors import CallRefused, ConfigurationError, ContentBlocked, WordsUnavailable
+from ai_ledger.forks import Living
 from ai_ledger.incidents import Incidents
 from ai_ledger.options import check_choice, check_seconds
 from ai_ledger.policies.words.findings import (
@@ -33,6 +29,7 @@ from ai_ledger.policies.words.rows import Word
 from ai_ledger.policies.words.store import WordList, on_change
 from ai_ledger.policies.words.stream import WordStream
 from ai_ledger.policy import MARK_PREFIX, Revision
+from ai_ledger.refreshed import Reading, Refreshed
 
 if TYPE_CHECKING:
     from ai_ledger.ledger import Ledger
@@ -48,8 +45,6 @@ FIRST_WAIT_S: Final = 10.0
 class _Lists(msgspec.Struct, frozen=True):
     """What was loaded: one matcher for all, and one of each organisation that has words."""
 
-    began: int
-    """When its reading began, by the count of `Words._now`."""
     generation: int
     everybody: Matcher
     of: Mapping[str, Matcher]
@@ -100,25 +95,15 @@ class Words:
         check_seconds("poll_s", poll_s)
         self.answers: Final = answers
         self.on_unavailable: Final = on_unavailable
-        self._poll_s: Final = poll_s
         self._rows = None if where is None else WordList(where)
         self._incidents = Incidents()
         self._ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
-        self._lists: _Lists | None = None
-        # Counts readings and edits, so that either knows which came first.
-        self._now = 0
-        self._edit = 0
-        self._start_anew()
+        self._list: Refreshed[_Lists] = Refreshed(
+            self._read, self._unread, name="ai-ledger-words", refresh_s=poll_s, retry_s=poll_s
+        )
+        # The one that is waited for while there is no list.
+        self._first: Reading | None = None
         _living.add(self)
-
-    def _start_anew(self) -> None:
-        # None of them is waited for by `review`, which a finalizer may call at any time.
-        self._lock = threading.Lock()
-        self._counting = threading.Lock()
-        self._reloading = threading.RLock()
-        self._loaded = threading.Event()
-        self._polled = float("-inf")
-        self._failed = float("-inf")
 
     @property
     def rows(self) -> WordList:
@@ -139,7 +124,7 @@ class Words:
         if self._rows is None:
             self._rows = WordList(ledger)
         self._ledgers.add(ledger)
-        self._refresh_soon()
+        self._first = self._first or self._list.soon()
 
     def check(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
         """
@@ -153,14 +138,10 @@ class Words:
 
     async def acheck(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
         """`check` for coroutines: nobody waits while the list is loaded."""
-        if request and (self._lists is None or self._stale):
+        if request and self._list.current() is None:
             await asyncio.to_thread(self._await_list)
         # Not `check`: by now there may be another edit, and the loop reads no database.
         return self._checked(call, request, self._matchers_at_hand)
-
-    def _await_list(self) -> None:
-        with suppress(WordsUnavailable):  # the check says so
-            self._matchers(None)
 
     def _checked(
         self,
@@ -241,7 +222,8 @@ class Words:
     @property
     def generation(self) -> int | None:
         """The edit up to which the list in use is; ``None`` before any was loaded."""
-        return None if self._lists is None else self._lists.generation
+        lists = self._list.last
+        return None if lists is None else lists.generation
 
     def incidents(self) -> dict[str, int]:
         """What went wrong, and how often."""
@@ -255,51 +237,39 @@ class Words:
             SinkUnavailable: The database is away; the list of before stays in use.
             SchemaError: Its tables are not those of this version.
         """
-        self._polled = time.monotonic()
-        self._keep(self._read())
+        self._list.read()
 
-    @property
-    def _stale(self) -> bool:
-        """Whether this process has edited the list since the one in use was read."""
-        lists = self._lists
-        return lists is not None and lists.began < self._edit
-
-    def _keep(self, lists: _Lists) -> None:
-        """Use *lists*, unless the reading of those in use began later."""
-        with self._counting:
-            # Not by generation, which goes back when a backup is restored.
-            if self._lists is None or self._lists.began < lists.began:
-                self._lists = lists
-        self._loaded.set()
-
-    def _read(self) -> _Lists:
-        with self._counting:
-            began = self._now = self._now + 1
+    def _read(self, before: _Lists | None) -> _Lists:
+        if before is not None and self.rows.generation() == before.generation:
+            return before
         generation, settings, words = self.rows.load()
         shared: list[Word] = []
         own: dict[str, list[Word]] = {}
         for word in words:
             (shared if word.org_id is None else own.setdefault(word.org_id, [])).append(word)
         return _Lists(
-            began,
             generation,
             Matcher(shared, fuzzy=settings.fuzzy),
             {org: Matcher(each, fuzzy=settings.fuzzy) for org, each in own.items()},
         )
 
+    def _unread(self, problem: Exception) -> None:
+        self._note("the list of words could not be read", problem)
+
     def _matchers(self, org_id: str | None) -> list[Matcher]:
         """Those that apply, of a list with all edits of this process; waits for it."""
-        if self._lists is None:
-            self._refresh_if_due()
-            self._loaded.wait(FIRST_WAIT_S)
-        if self._stale:
-            self._reload_after_edit()
+        lists = self._list.current()
+        if lists is not None:
+            return lists.for_org(org_id)
+        self._await_list()
         return self._matchers_at_hand(org_id)
 
     def _matchers_at_hand(self, org_id: str | None) -> list[Matcher]:
         """Those that apply, of the list that is there: waits for nothing, reads nothing."""
-        self._refresh_if_due()
-        lists = self._lists
+        lists = self._list.current()
+        if lists is None:
+            self._list.soon()
+            lists = self._list.last
         if lists is None:
             raise WordsUnavailable(
                 "the list of words could not be loaded: see the log, and whether the "
@@ -307,45 +277,17 @@ class Words:
             )
         return lists.for_org(org_id)
 
-    def _reload_after_edit(self) -> None:
-        with self._reloading:
-            # Another thread may have been quicker; and a database that is away is not
-            # asked by every call.
-            if not self._stale or time.monotonic() - self._failed < self._poll_s:
-                return
+    def _await_list(self) -> None:
+        if self._list.last is None:
+            self._first = self._first or self._list.soon()
+            if self._first is not None:
+                self._first.wait(FIRST_WAIT_S)
+        if self._list.last is not None:
             try:
-                self.reload()
+                # A database that is away is not asked by every call.
+                self._list.catch_up()
             except Exception as problem:  # noqa: BLE001 - the list of before stays in use
-                self._failed = time.monotonic()
                 self._note("the list of words could not be read again", problem)
-
-    def _refresh_if_due(self) -> None:
-        if time.monotonic() - self._polled >= self._poll_s:
-            self._refresh_soon()
-
-    def _refresh_soon(self) -> None:
-        """Ask in the background whether the list has changed, unless that is being done."""
-        # Python before 3.12 would wait for ever for a thread that is begun at its end.
-        if sys.is_finalizing() or not self._lock.acquire(blocking=False):
-            return
-        self._polled = time.monotonic()
-        thread = threading.Thread(target=self._refresh, name="ai-ledger-words", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter ends and starts no thread any more
-            self._lock.release()
-            self._loaded.set()
-
-    def _refresh(self) -> None:
-        try:
-            lists = self._lists
-            if lists is None or self._stale or self.rows.generation() != lists.generation:
-                self._keep(self._read())
-        except Exception as problem:  # noqa: BLE001 - the list of before stays in use
-            self._note("the list of words could not be read", problem)
-        finally:
-            self._lock.release()
-            self._loaded.set()
 
     def _unavailable(self, problem: Exception) -> None:
         self._note("the word filter failed", problem)
@@ -364,16 +306,13 @@ class Words:
     def edited(self, url: str) -> None:
         """This process has edited the list at *url*."""
         if self._rows is not None and self._rows.url == url:
-            with self._counting:
-                self._edit = self._now = self._now + 1
-            self._failed = float("-inf")
+            self._list.edited()
 
     def after_fork_in_child(self) -> None:
         """Keep the list, and leave the parent's thread and locks alone."""
         self._incidents.after_fork_in_child()
-        self._start_anew()
-        if self._lists is not None:
-            self._loaded.set()
+        self._list.after_fork_in_child()
+        self._first = None
 
 
 def _revised(request: Mapping[str, Any], matchers: list[Matcher]) -> Revision | None:
@@ -435,21 +374,12 @@ def _replaced(
     )
 
 
-_living: weakref.WeakSet[Words] = weakref.WeakSet()
+_living: Final[Living[Words]] = Living()
 
 
 def _edited(url: str) -> None:
-    for words in list(_living):
+    for words in _living:
         words.edited(url)
 
 
 on_change.append(_edited)
-
-
-def _after_fork_in_child() -> None:
-    for words in list(_living):
-        words.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

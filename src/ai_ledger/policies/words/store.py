@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
 
-from ai_ledger.bounds import label
+from ai_ledger.bounds import label, storable
+from ai_ledger.database.versions import require_version
 from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
-from ai_ledger.policies.words.rows import DRAFT_FIELDS, Draft, Word, checked
+from ai_ledger.policies.words.rows import DRAFT_FIELDS, Action, Draft, Word, checked
 from ai_ledger.records import utc_now
 from ai_ledger.sinks.sql.shared import database_url_of, shared_database
-from ai_ledger.validation import checked_limit
+from ai_ledger.validation import checked_limit, is_id
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Row
+    from sqlalchemy.sql.elements import ColumnElement
 
     from ai_ledger.database.changes import Change
     from ai_ledger.database.engine import Database
@@ -25,7 +27,6 @@ T = TypeVar("T")
 
 MAX_WORDS: Final = 200_000
 _BATCH: Final = 1_000
-_MAX_ID: Final = 2**63 - 1
 
 on_change: Final[list[Callable[[str], None]]] = []
 """Called with the database's URL after each edit that this process makes."""
@@ -92,9 +93,12 @@ class WordList:
         *,
         org_id: str | None = None,
         everybody: bool = False,
+        orgs: Iterable[str | None] | None = None,
         contains: str | None = None,
         active: bool | None = None,
+        action: Action | None = None,
         after: int = 0,
+        newest: bool = False,
         limit: int | None = None,
     ) -> list[Word]:
         """
@@ -103,9 +107,12 @@ class WordList:
         Args:
             org_id: Those of this organisation alone; ``None`` for the global ones.
             everybody: Those of all organisations and the global ones.
+            orgs: Those of several organisations, ``None`` being the global ones.
             contains: Only those that have this text in them; SQLite takes a for A there.
             active: Only active ones, or only the others.
-            after: Only ids above this.
+            action: Only those that do this.
+            after: Only ids behind this, in the order asked for; 0 from the beginning on.
+            newest: The highest id first.
             limit: At most so many, up to `MAX_WORDS`; left out, all.
 
         Raises:
@@ -115,19 +122,41 @@ class WordList:
 
         from ai_ledger.database.tables.words import words
 
-        if type(after) is not int or not 0 <= after <= _MAX_ID:
+        if type(after) is not int or (after and not is_id(after)):
             raise InvalidValue("after", after, "the id of a word, or 0")
-        statement = sa.select(words).where(words.c.id > after).order_by(words.c.id)
-        if not everybody:
-            statement = statement.where(words.c.org_id == _stored_org(org_id))
-        if contains:
-            statement = statement.where(words.c.word.contains(contains, autoescape=True))
-        if active is not None:
-            statement = statement.where(words.c.active == active)
+        wanted = None if everybody else (org_id,) if orgs is None else tuple(orgs)
+        statement = sa.select(words).where(*_conditions(wanted, contains, active, action))
+        if newest:
+            statement = statement.order_by(words.c.id.desc())
+            if after:
+                statement = statement.where(words.c.id < after)
+        else:
+            statement = statement.order_by(words.c.id).where(words.c.id > after)
         if limit is not None:
             statement = statement.limit(checked_limit(limit, MAX_WORDS))
         with self.database.reading() as connection:
             return [_word(row) for row in connection.execute(statement)]
+
+    def count(
+        self,
+        *,
+        orgs: Iterable[str | None] | None = None,
+        contains: str | None = None,
+        active: bool | None = None,
+        action: Action | None = None,
+    ) -> int:
+        """How many words there are, as for `list`; of all organisations if *orgs* is left out."""
+        import sqlalchemy as sa
+
+        from ai_ledger.database.tables.words import words
+
+        wanted = None if orgs is None else tuple(orgs)
+        conditions = _conditions(wanted, contains, active, action)
+        with self.database.reading() as connection:
+            counted = connection.execute(
+                sa.select(sa.func.count()).select_from(words).where(*conditions)
+            ).scalar_one()
+            return int(counted)
 
     def settings(self) -> WordSettings:
         """How the filter is set."""
@@ -274,8 +303,9 @@ class WordList:
 
         def work(connection: Connection) -> WordSettings:
             before = _settings(connection)[1]
-            if version is not None and before.version != version:
-                raise EditConflict("the settings have been changed meanwhile: read them again")
+            require_version(
+                "the filter", version, before.version, before.updated_by, before.updated_at
+            )
             if before.fuzzy == fuzzy:
                 raise _Unchanged(before)
             after = WordSettings(
@@ -341,6 +371,26 @@ def _by(by: object) -> str | None:
     return editor(by)
 
 
+def _conditions(
+    orgs: Sequence[str | None] | None,
+    contains: str | None,
+    active: bool | None,
+    action: Action | None,
+) -> list[ColumnElement[bool]]:
+    from ai_ledger.database.tables.words import words
+
+    found: list[ColumnElement[bool]] = []
+    if orgs is not None:
+        found.append(words.c.org_id.in_([_stored_org(each) for each in orgs]))
+    if contains:
+        found.append(words.c.word.contains(storable(contains), autoescape=True))
+    if active is not None:
+        found.append(words.c.active == active)
+    if action is not None:
+        found.append(words.c.action == action)
+    return found
+
+
 def _stored_org(org_id: str | None) -> str:
     return "" if org_id is None else label(org_id)
 
@@ -360,9 +410,7 @@ def _get(connection: Connection, id: int) -> Word:
 
     from ai_ledger.database.tables.words import words
 
-    # No column holds others, and not every database says so.
-    can_be = type(id) is int and 0 < id <= _MAX_ID
-    found = connection.execute(sa.select(words).where(words.c.id == id)) if can_be else None
+    found = connection.execute(sa.select(words).where(words.c.id == id)) if is_id(id) else None
     row = None if found is None else found.one_or_none()
     if row is None:
         raise NotFound(f"there is no word {id}")
@@ -371,10 +419,7 @@ def _get(connection: Connection, id: int) -> Word:
 
 def _seen(connection: Connection, id: int, version: int | None) -> Word:
     word = _get(connection, id)
-    if version is not None and word.version != version:
-        raise EditConflict(
-            f"word {id} is at version {word.version} and not {version} any more: read it again"
-        )
+    require_version(f"word {id}", version, word.version, word.updated_by, word.updated_at)
     return word
 
 

@@ -149,7 +149,7 @@ def _account(budget: InForce, record: CallRecord) -> AccountKey | None:
     if not terms.matches(record):
         return None
     period = terms.period_of(record.started_at)
-    return None if period is None else (budget.id, terms.scope_of(record), period)
+    return None if period is None else (budget.id, terms.whose(record), period)
 
 
 def _names_somebody(each: str | None) -> bool:

@@ -14,9 +14,12 @@ from sqlalchemy import ColumnElement
 from ai_ledger.database.tables.calls import records, tags
 from ai_ledger.errors import InvalidValue
 from ai_ledger.query import (
+    ANY_ID,
     BOOLEAN_FIELDS,
+    ID_FIELDS,
     NUMBER_FIELDS,
     TAG_PREFIX,
+    UNPRICED,
     AnyOf,
     Between,
     Condition,
@@ -28,6 +31,13 @@ _MAX_INT: Final = 2**63 - 1
 _INTEGERS: Final = frozenset(NUMBER_FIELDS) - {"duration_ms", "time_to_first_token_ms", "cost"}
 # A list of values longer than this does not fit a statement on every database.
 MAX_VALUES: Final = 10_000
+
+IS_UNPRICED: Final = sa.and_(
+    records.c.cost_nano.is_(None),
+    records.c.status.not_in(("blocked", "circuit_open")),
+    sa.or_(records.c.status != "failed", records.c.usage_source != "unknown"),
+)
+"""The words of `totals.is_unpriced`."""
 
 
 def conditions(
@@ -52,6 +62,8 @@ def everything(query: Query, kind: str) -> list[ColumnElement[bool]]:
     if query.scope is not None:
         found.append(records.c.org_id == query.scope)
     found.extend(within(query.since, query.until))
+    if query.deleted_at is not None:
+        found.append(records.c.deleted_at == query.deleted_at)
     found.extend(_holds(field, condition, kind) for field, condition in query.where)
     return found
 
@@ -72,6 +84,10 @@ def column_of(field: str) -> ColumnElement[Any]:
 
 
 def _holds(field: str, condition: Condition, kind: str) -> ColumnElement[bool]:
+    if field == ANY_ID:
+        return sa.or_(*(_holds(each, condition, kind) for each in ID_FIELDS))
+    if field == UNPRICED:
+        return IS_UNPRICED
     if field.startswith(TAG_PREFIX):
         return _tag_holds(field.removeprefix(TAG_PREFIX), condition, kind)
     column = column_of(field)

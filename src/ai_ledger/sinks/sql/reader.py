@@ -18,9 +18,11 @@ from ai_ledger.errors import InvalidValue
 from ai_ledger.money import from_nano
 from ai_ledger.query import GROUP_FIELDS, Query, field_name
 from ai_ledger.records import CallRecord
-from ai_ledger.sinks.base import CostChange
+from ai_ledger.sinks.base import CostChange, Place
 from ai_ledger.sinks.scan import MAX_LIMIT, check_page
-from ai_ledger.sinks.sql.conditions import column_of, conditions
+from ai_ledger.sinks.sql.conditions import conditions
+from ai_ledger.sinks.sql.leading import Leading, leading
+from ai_ledger.sinks.sql.places import beyond, ordered
 from ai_ledger.sinks.sql.rows import record_of
 from ai_ledger.sinks.sql.rowsums import sums_of_rows
 from ai_ledger.sinks.sql.totals import Answer, plan, sums_of_totals
@@ -52,7 +54,8 @@ class Reader:
         *,
         limit: int,
         offset: int,
-        after: tuple[datetime, str] | None,
+        after: Place | None = None,
+        backwards: bool = False,
         order: str,
         descending: bool,
         content: bool = True,
@@ -61,16 +64,19 @@ class Reader:
         check_page(limit, offset, after, order)
         where = conditions(query, self._database.kind)
         if after is not None:
-            where.append(beyond(after, descending=descending))
+            where.append(beyond(after, order, descending=descending, backwards=backwards))
         statement = (
-            (_WHOLE if content else _BARE).where(*where).order_by(*_order(order, descending))
+            (_WHOLE if content else _BARE)
+            .where(*where)
+            .order_by(*ordered(order, descending=descending, backwards=backwards))
         )
         with self._database.reading() as connection:
-            return self._records(connection, statement.limit(limit).offset(offset))
+            found = self._records(connection, statement.limit(limit).offset(offset))
+        return found[::-1] if backwards else found
 
     def scan(self, query: Query, *, batch_size: int) -> Iterator[list[CallRecord]]:
         """All calls, oldest first, a transaction a batch."""
-        after: tuple[datetime, str] | None = None
+        after: Place | None = None
         size = max(1, min(batch_size, MAX_LIMIT))
         while True:
             found = self.calls(
@@ -101,21 +107,44 @@ class Reader:
             return [_change(row) for row in connection.execute(statement).mappings()]
 
     def aggregate(
-        self, query: Query, by: tuple[str, ...], edges: tuple[datetime, ...]
+        self,
+        query: Query,
+        by: tuple[str, ...],
+        edges: tuple[datetime, ...],
+        *,
+        narrow: bool = False,
     ) -> list[Group]:
-        """Totals: from the kept ones where they cover the question, else from the rows."""
+        """
+        Totals: from the kept ones where they cover the question, else from the rows.
+
+        Where it is *narrow*, only calls, those that succeeded, tokens in and out, cost and
+        unpriced calls are read, and the other numbers stay zero.
+        """
         by = tuple(field_name(field, GROUP_FIELDS) for field in by)
         for edge in edges:
             if edge.tzinfo is None:
                 raise InvalidValue("edges", edge, "datetimes with a time zone")
         answer = Answer()
         with self._database.reading() as connection:
-            planned = plan(query, by, edges)
+            planned = plan(query, by, tuple(edges))
             if planned is not None:
-                sums_of_totals(connection, query, planned, answer)
+                sums_of_totals(connection, query, planned, answer, narrow=narrow)
             for part in planned.rest if planned is not None else _intervals(query, edges):
-                sums_of_rows(connection, self._database.kind, query, by, part, answer)
+                sums_of_rows(
+                    connection, self._database.kind, query, by, part, answer, narrow=narrow
+                )
         return answer.groups()
+
+    def leading(self, query: Query, field: str, limit: int) -> Leading:
+        """Who comes first; see `SQLSink.leading`."""
+        field = field_name(field, GROUP_FIELDS)
+        planned = plan(query, (field,), ())
+        if self._database.kind == "mysql" or (planned is not None and planned.rest):
+            return Leading.of(self.aggregate(query, (field,), (), narrow=True))
+        if planned is not None and not planned.spans:  # a time without length
+            return Leading.of([])
+        with self._database.reading() as connection:
+            return leading(connection, query, field, planned, limit=limit)
 
     def _records(self, connection: Connection, statement: sa.Select[Any]) -> list[CallRecord]:
         rows = connection.execute(statement).mappings().all()
@@ -139,29 +168,6 @@ def _intervals(
         if since < until
         and (query.since is None or until > query.since)
         and (query.until is None or since < query.until)
-    ]
-
-
-def beyond(after: tuple[datetime, str], *, descending: bool) -> ColumnElement[bool]:
-    """Behind the call with this (``started_at``, ``id``), in this direction."""
-    started_at, call_id = records.c.started_at, records.c.id
-    moment, last = after[0], label(after[1])
-    # Written so that an index on started_at is enough to find the place.
-    if descending:
-        behind = sa.or_(started_at < moment, call_id < last)
-        return sa.and_(started_at <= moment, behind)
-    return sa.and_(started_at >= moment, sa.or_(started_at > moment, call_id > last))
-
-
-def _order(order: str, descending: bool) -> list[ColumnElement[Any]]:
-    if order == "started_at":
-        columns: list[ColumnElement[Any]] = [records.c.started_at, records.c.id]
-        return [column.desc() for column in columns] if descending else columns
-    column = column_of(order)
-    ordered = [column, records.c.id]
-    return [
-        sa.case((column.is_(None), 1), else_=0),
-        *([each.desc() for each in ordered] if descending else ordered),
     ]
 
 

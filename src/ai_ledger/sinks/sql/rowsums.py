@@ -13,8 +13,8 @@ from sqlalchemy.engine import Connection
 from ai_ledger.database.tables.calls import records, tags
 from ai_ledger.query import TAG_PREFIX, Query
 from ai_ledger.records import STATUSES, TOKEN_FIELDS
-from ai_ledger.sinks.sql.conditions import conditions, within
-from ai_ledger.sinks.sql.totals import Answer
+from ai_ledger.sinks.sql.conditions import IS_UNPRICED, conditions, within
+from ai_ledger.sinks.sql.totals import NARROW, Answer, narrowed
 
 Part = tuple[datetime | None, datetime | None, int]
 """From, to, and the index of the interval that both lie in."""
@@ -32,12 +32,6 @@ def _sum(column: ColumnElement[Any]) -> ColumnElement[int]:
 
 
 _MONEY: Final = sa.case((_NO_COST, ""), else_=_c.currency)
-# The words of `totals.is_unpriced`.
-_UNPRICED: Final = sa.and_(
-    _c.cost_nano.is_(None),
-    _c.status.not_in(("blocked", "circuit_open")),
-    sa.or_(_c.status != "failed", _c.usage_source != "unknown"),
-)
 # In the order of schema.TOTAL_NUMBERS.
 _NUMBERS: Final = (
     sa.func.count(),
@@ -48,7 +42,7 @@ _NUMBERS: Final = (
     sa.func.count(_c.duration_us),
     _sum(_c.first_token_us),
     sa.func.count(_c.first_token_us),
-    _count(_UNPRICED),
+    _count(IS_UNPRICED),
     _count(_c.usage_source.in_(("counted", "estimated"))),
     _count(_c.usage_source == "unknown"),
     _count(_c.user_id.is_(None)),
@@ -63,9 +57,71 @@ def sums_of_rows(
     by: tuple[str, ...],
     part: Part,
     answer: Answer,
+    *,
+    narrow: bool = False,
 ) -> None:
-    """Add to *answer* the calls meant by *query* that started within *part*, grouped *by*."""
+    """
+    Add to *answer* the calls meant by *query* that started within *part*, grouped *by*.
+
+    Nothing but `totals.NARROW` is read where it is *narrow*.
+    """
     since, until, interval = part
+    source, keys = _grouped(by)
+    # One bound each way and no more: SQLite would use the first that it meets.
+    bounds = within(_later(since, query.since), _earlier(until, query.until))
+    unbound = msgspec.structs.replace(query, since=None, until=None)
+    where = [*conditions(unbound, kind), *bounds]
+    money = _MONEY.label("money")
+    sums = (
+        sa.select(*keys, money, *(narrowed(_NUMBERS) if narrow else _NUMBERS))
+        .select_from(source)
+        .where(*where)
+        .group_by(*keys, sa.text("money") if kind != "mysql" else money)
+    )
+    width = len(keys)
+    add = answer.add_narrow if narrow else answer.add
+    for row in connection.execute(sums):
+        add(tuple(row[:width]), interval, row[width], row[width + 1 :])
+    if narrow:
+        return
+    buckets = (
+        sa.select(*keys, _c.duration_bucket, sa.func.count())
+        .select_from(source)
+        .where(*where, _c.duration_bucket.is_not(None))
+        .group_by(*keys, _c.duration_bucket)
+    )
+    for row in connection.execute(buckets):
+        answer.add_duration(tuple(row[:width]), interval, row[width], row[width + 1])
+
+
+def costs_in_rows(kind: str, query: Query, field: str) -> sa.Select[Any]:
+    """
+    The numbers of `totals.NARROW` by value of *field* and currency, none of which is empty.
+
+    Columns: ``key`` as `key_of` makes it, ``money``, and the numbers by their names.
+    """
+    source, (column,) = _grouped((field,))
+    money = _MONEY.label("money")
+    sums = (
+        sa.select(
+            column,
+            money,
+            *(number.label(name) for name, number in zip(NARROW, narrowed(_NUMBERS), strict=True)),
+        )
+        .select_from(source)
+        .where(*conditions(query, kind))
+        .group_by(column, sa.text("money"))
+        .subquery("rows")
+    )
+    value = sums.c[column.name]
+    escaped = sa.or_(value == "", sa.func.substr(value, 1, 1) == "\\")
+    key = sa.case((value.is_(None), ""), (escaped, sa.literal("\\") + value), else_=value)
+    columns = [key.label("key"), sums.c.money, *(sums.c[name] for name in NARROW)]
+    return sa.select(*columns)
+
+
+def _grouped(by: tuple[str, ...]) -> tuple[sa.FromClause, list[ColumnElement[Any]]]:
+    """What is read to group *by* these fields, and the columns."""
     source: sa.FromClause = records
     keys: list[ColumnElement[Any]] = []
     for place, field in enumerate(by):
@@ -78,28 +134,7 @@ def sums_of_rows(
             keys.append(tag.c.value.label(f"key_{place}"))
         else:
             keys.append(records.c[field].label(f"key_{place}"))
-    # One bound each way and no more: SQLite would use the first that it meets.
-    bounds = within(_later(since, query.since), _earlier(until, query.until))
-    unbound = msgspec.structs.replace(query, since=None, until=None)
-    where = [*conditions(unbound, kind), *bounds]
-    money = _MONEY.label("money")
-    sums = (
-        sa.select(*keys, money, *_NUMBERS)
-        .select_from(source)
-        .where(*where)
-        .group_by(*keys, sa.text("money") if kind != "mysql" else money)
-    )
-    width = len(keys)
-    for row in connection.execute(sums):
-        answer.add(tuple(row[:width]), interval, row[width], row[width + 1 :])
-    buckets = (
-        sa.select(*keys, _c.duration_bucket, sa.func.count())
-        .select_from(source)
-        .where(*where, _c.duration_bucket.is_not(None))
-        .group_by(*keys, _c.duration_bucket)
-    )
-    for row in connection.execute(buckets):
-        answer.add_duration(tuple(row[:width]), interval, row[width], row[width + 1])
+    return source, keys
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Final
 
 from ai_ledger.errors import ConfigurationError
+from ai_ledger.forks import after_fork_in_child
 from ai_ledger.loading import loading
 from ai_ledger.sinks.sql.sink import SQLSink
 
@@ -125,5 +125,4 @@ def _after_fork_in_child() -> None:
         database.after_fork_in_child()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+after_fork_in_child(_after_fork_in_child)

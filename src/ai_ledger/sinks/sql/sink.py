@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,14 @@ from ai_ledger.errors import ConfigurationError, SchemaError, SinkUnavailable
 from ai_ledger.loading import loading
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord
-from ai_ledger.sinks.base import CostChange
+from ai_ledger.sinks.base import CostChange, Place
 from ai_ledger.totals import Group
 
 if TYPE_CHECKING:
     from ai_ledger.database.engine import Database
     from ai_ledger.sinks.sql.holds import Holds
+    from ai_ledger.sinks.sql.latest import Latest
+    from ai_ledger.sinks.sql.leading import Leading
     from ai_ledger.sinks.sql.reader import Reader
     from ai_ledger.sinks.sql.writer import Writer
 
@@ -86,7 +88,8 @@ class SQLSink:
         *,
         limit: int = 100,
         offset: int = 0,
-        after: tuple[datetime, str] | None = None,
+        after: Place | None = None,
+        backwards: bool = False,
         order: str = "started_at",
         descending: bool = True,
         content: bool = True,
@@ -97,6 +100,7 @@ class SQLSink:
             limit=limit,
             offset=offset,
             after=after,
+            backwards=backwards,
             order=order,
             descending=descending,
             content=content,
@@ -116,6 +120,68 @@ class SQLSink:
         """Totals; see `Store.aggregate`."""
         return self._opened()[1].aggregate(query, by, edges)
 
+    def costs(
+        self, query: Query, by: tuple[str, ...] = (), edges: tuple[datetime, ...] = ()
+    ) -> list[Group]:
+        """
+        Totals that know calls, successes, input, output, cost and unpriced calls alone.
+
+        For the console's lists of costs, which this answers several times faster than
+        `aggregate`. All other numbers are zero, whatever the calls were: anybody else
+        asks `aggregate`.
+        """
+        return self._opened()[1].aggregate(query, by, edges, narrow=True)
+
+    def leading(self, query: Query, field: str, *, limit: int) -> Leading:
+        """
+        The first *limit* values of *field* by cost, by calls and by tokens, and how many there are.
+
+        For the console's lists of those who may be a hundred thousand. It knows what
+        `costs` knows.
+
+        Args:
+            query: Which calls.
+            field: One that calls can be told apart by, or ``tags.<key>``.
+            limit: How many of each ranking, at least 1.
+        """
+        return self._opened()[1].leading(query, field, limit)
+
+    def daily(self, query: Query, field: str, edges: tuple[datetime, ...]) -> list[Group]:
+        """
+        Calls, statuses and costs by value of *field* and interval.
+
+        For the console's charts of days. All other numbers may be zero, whatever the
+        calls were: anybody else asks `aggregate`. Where days do not begin on
+        whole hours of UTC, or *field* has no totals, it is answered as by `aggregate`.
+        """
+        from ai_ledger.sinks.sql.daily import covers, daily_sums
+
+        database, reader, _ = self._opened()
+        if not covers(query, field, edges):
+            return reader.aggregate(query, (field,), edges)
+        with database.reading() as connection:
+            return daily_sums(connection, query, field, edges)
+
+    def latest(
+        self, query: Query, field: str, values: Collection[str | None]
+    ) -> dict[str | None, Latest]:
+        """
+        Value of *field* → the newest call meant by *query* that has it.
+
+        For the console's list of functions: of a call it tells its id, when it
+        was, and its status.
+
+        Args:
+            query: Which calls; without conditions beside its times and its scope.
+            field: One that totals are kept by, hour by hour, such as ``function``.
+            values: At most 100; ``None``: not set.
+        """
+        from ai_ledger.sinks.sql.latest import latest_of
+
+        database = self._opened()[0]
+        with database.reading() as connection:
+            return latest_of(connection, database.kind, query, field, values)
+
     def delete(self, query: Query, *, at: datetime) -> int:
         """Mark calls as deleted, a thousand at a time."""
         return self._opened()[2].delete(query, at=at)
@@ -128,7 +194,8 @@ class SQLSink:
         """
         Erase content and identity, deleted calls included, a thousand at a time.
 
-        On SQLite they are then gone from the bytes of the file as well.
+        On SQLite they are then gone from the bytes of the file as well. Stored reports
+        that may name somebody of them are deleted, and so are notes on those that failed.
         """
         return self._opened()[2].forget(query)
 

@@ -5,21 +5,32 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy import ColumnElement
 from sqlalchemy.engine import Connection
 
 from ai_ledger.bounds import key_of, value_of_key
 from ai_ledger.database.tables.calls import TOTAL_NUMBERS, totals
-from ai_ledger.query import AnyOf, Query
+from ai_ledger.query import AnyOf, Condition, Query
 from ai_ledger.records import STATUSES
 from ai_ledger.sinks.sql.cells import DIMENSIONS, GRAINS, OVERALL, durations_of
 from ai_ledger.sinks.sql.conditions import MAX_VALUES
 from ai_ledger.totals import Group, Totals
 
+NARROW: Final = (
+    "calls",
+    "success_calls",
+    "input_tokens",
+    "output_tokens",
+    "cost_nano",
+    "unpriced_calls",
+)
+"""What a list of costs shows: of the numbers of a cell, those few."""
 _WIDTH: Final = len(TOTAL_NUMBERS)
 _FIRST_STATUS: Final = TOTAL_NUMBERS.index(f"{STATUSES[0]}_calls")
 _COST: Final = TOTAL_NUMBERS.index("cost_nano")
@@ -28,8 +39,14 @@ _PLAIN: Final = tuple(
     for place, name in enumerate(TOTAL_NUMBERS)
     if name in Totals.__struct_fields__ and name != "cost_nano"
 )
+_CROWDED: Final = frozenset(("user_id",))
+"""Fields that have thousands of values."""
+_MAX_ORGS: Final = 200
+_MAX_KEYS: Final = 10_000
+"""So many totals are looked up one by one rather than to be found in a range."""
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
+_SHORTEST: Final = {"h": _HOUR, "d": _DAY, "m": 28 * _DAY}
 
 
 class Answer:
@@ -53,6 +70,23 @@ class Answer:
                 found.statuses[status] = found.statuses.get(status, 0) + int(calls)
         if currency:
             found.cost_nano[currency] = found.cost_nano.get(currency, 0) + int(numbers[_COST])
+
+    def add_narrow(
+        self, key: tuple[str | None, ...], interval: int, currency: str, numbers: Sequence[Any]
+    ) -> None:
+        """Count *numbers*, in the order of `NARROW`, into one group."""
+        calls, succeeded, tokens_in, tokens_out, cost, unpriced = map(int, numbers)
+        if not calls:
+            return
+        found = self._group(key, interval)
+        found.calls += calls
+        found.input_tokens += tokens_in
+        found.output_tokens += tokens_out
+        found.unpriced_calls += unpriced
+        if succeeded:
+            found.statuses["success"] = found.statuses.get("success", 0) + succeeded
+        if currency:
+            found.cost_nano[currency] = found.cost_nano.get(currency, 0) + cost
 
     def add_duration(
         self, key: tuple[str | None, ...], interval: int, bucket: int, calls: int
@@ -102,6 +136,8 @@ class Plan(msgspec.Struct, kw_only=True):
     """The column that is grouped by: ``value`` of the dimension, ``org_id``, or none."""
     values: tuple[str, ...] | None
     """Keys to which the dimension is confined."""
+    orgs: tuple[str, ...] | None
+    """Keys of the organisations that are meant, beside the scope of the question."""
     starts: list[datetime]
     """Where the intervals start, for finding that of a period."""
     intervals: list[int]
@@ -112,34 +148,40 @@ class Plan(msgspec.Struct, kw_only=True):
     )
 
 
+# A page asks for the same days of several budgets, and again every half minute.
+@lru_cache(maxsize=256)
 def plan(query: Query, by: tuple[str, ...], edges: tuple[datetime, ...]) -> Plan | None:
     """
     How kept totals answer the question, or ``None`` when they do not.
 
     They do when at most one field that totals are kept by takes part, for
-    grouping, as a list of wanted values, or both; or the organisation, for grouping.
+    grouping, as a list of wanted values, or both. Every total is of one organisation,
+    so that organisations may be wanted beside it, or be what is grouped by. Nobody
+    changes a plan, since the next who asks is given the same one.
     """
-    fields = {*by, *(field for field, _ in query.where)}
-    if query.deleted or len(fields) > 1 or len(by) > 1 or len(query.where) > 1:
+    if query.deleted or len(by) > 1:
         return None
-    if query.where and "org_id" in fields:
-        return None
+    wanted: dict[str, tuple[str, ...]] = {}
+    for field, condition in query.where:
+        keys = _keys(condition)
+        # Of two conditions on one field the totals know nothing.
+        if keys is None or field in wanted:
+            return None
+        wanted[field] = keys
+    orgs = wanted.pop("org_id", None)
     by_org = by == ("org_id",)
-    dimension = fields.pop() if fields and not by_org else OVERALL
-    values: tuple[str, ...] | None = None
-    for _, condition in query.where:
-        if not isinstance(condition, AnyOf) or len(condition.values) > MAX_VALUES:
-            return None
-        if not all(value is None or isinstance(value, str) for value in condition.values):
-            return None
-        values = tuple(key_of(each) for each in condition.values)
+    fields = {*wanted, *(() if by_org else by)}
+    if len(fields) > 1:
+        return None
+    dimension = fields.pop() if fields else OVERALL
     if dimension not in DIMENSIONS:
         return None
     intervals = _bounded(query, edges)
     found = Plan(
         dimension=dimension,
         group="org_id" if by_org else "value" if by else None,
-        values=values,
+        values=wanted.get(dimension),
+        orgs=orgs,
         starts=[since for since, _, _ in intervals],
         intervals=[interval for _, _, interval in intervals],
     )
@@ -147,6 +189,18 @@ def plan(query: Query, by: tuple[str, ...], edges: tuple[datetime, ...]) -> Plan
         _cover(found, since, until, interval)
     found.spans = _joined(found.spans)
     return found
+
+
+def _keys(condition: Condition) -> tuple[str, ...] | None:
+    """The keys that a list of texts stands for; ``None`` for another condition."""
+    if not isinstance(condition, AnyOf) or len(condition.values) > MAX_VALUES:
+        return None
+    found: list[str] = []
+    for value in condition.values:
+        if value is not None and not isinstance(value, str):
+            return None
+        found.append(key_of(value))
+    return tuple(found)
 
 
 # Bounds that no call lies outside of, far enough from the ends of what a
@@ -237,37 +291,156 @@ _t = totals.c
 _SUMS: Final = tuple(sa.func.sum(_t[name]) for name in TOTAL_NUMBERS)
 
 
-def sums_of_totals(connection: Connection, query: Query, planned: Plan, answer: Answer) -> None:
-    """Add to *answer* what the totals say about the whole periods of *planned*."""
+def narrowed(numbers: Sequence[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    """Of *numbers*, in the order of `schema.TOTAL_NUMBERS`, those of `NARROW`, in its order."""
+    return [numbers[TOTAL_NUMBERS.index(name)] for name in NARROW]
+
+
+def sums_of_totals(
+    connection: Connection, query: Query, planned: Plan, answer: Answer, *, narrow: bool = False
+) -> None:
+    """
+    Add to *answer* what the totals say about the whole periods of *planned*.
+
+    Args:
+        connection: To read on.
+        query: The question.
+        planned: How it is answered.
+        answer: What is added to.
+        narrow: Nothing but `NARROW`, which is read several times faster.
+    """
     several = len(planned.starts) > 1
     keys = [*([_t.period] if several else []), *([_t[planned.group]] if planned.group else [])]
-    if connection.dialect.name == "postgresql":
-        joined = sa.func.string_agg(_t.durations, "")
-    elif connection.dialect.name == "sqlite":
-        joined = sa.func.group_concat(_t.durations, "")
-    else:
-        joined = sa.func.group_concat(_t.durations.op("SEPARATOR")(sa.text("''")))
-    statement = sa.select(*keys, _t.currency, *_SUMS, joined).group_by(*keys, _t.currency)
-    if query.scope is not None:
-        statement = statement.where(_t.org_id == key_of(query.scope))
-    if planned.values is not None:
-        statement = statement.where(_t.value.in_(planned.values))
-    statement = statement.where(_t.dimension == planned.dimension)
+    sums = narrowed(_SUMS) if narrow else [*_SUMS, _joined_durations(connection.dialect.name)]
+    orgs = _orgs(connection, query, planned)
+    statement = (
+        sa.select(*keys, _t.currency, *sums)
+        .where(*_meant(planned, orgs))
+        .group_by(*keys, _t.currency)
+    )
+    intervals: dict[str, int] = {}
+    first = planned.intervals[0] if planned.intervals else 0
+    place = len(keys)
     for span in planned.spans:
-        found = connection.execute(
-            statement.where(_t.grain == span.grain, _t.period >= span.since, _t.period < span.until)
-        )
-        for row in found:
-            interval = planned.intervals[0]
-            place = 0
+        where = (_t.grain == span.grain, *_in_span(span, planned, orgs))
+        for row in connection.execute(statement.where(*where)):
+            interval = first
             if several:
-                interval = planned.intervals[bisect_right(planned.starts, _moment(row[0])) - 1]
-                place = 1
-            key: tuple[str | None, ...] = ()
-            if planned.group:
-                key = (value_of_key(row[place]),)
-                place += 1
+                found = intervals.get(row[0])
+                if found is None:
+                    at = bisect_right(planned.starts, _moment(row[0])) - 1
+                    found = intervals[row[0]] = planned.intervals[at]
+                interval = found
+            key = (value_of_key(row[place - 1]),) if planned.group else ()
+            if narrow:
+                answer.add_narrow(key, interval, row[place], row[place + 1 :])
+                continue
             numbers = row[place + 1 : place + 1 + _WIDTH]
             answer.add(key, interval, row[place], numbers)
             if numbers[0] and row[-1]:
                 answer.add_durations(key, interval, row[-1])
+
+
+def costs_in_totals(connection: Connection, query: Query, planned: Plan) -> sa.Select[Any]:
+    """
+    The numbers of `NARROW` by key and currency, for one interval without a rest.
+
+    Columns: ``key``, ``money``, which is empty for none, and the numbers by their names.
+
+    Args:
+        connection: On which it will be asked.
+        query: The question.
+        planned: How it is answered.
+    """
+    orgs = _orgs(connection, query, planned)
+    names = [
+        (_t[planned.group or "value"]).label("key"),
+        _t.currency.label("money"),
+        *(_t[name] for name in NARROW),
+    ]
+    meant = _meant(planned, orgs)
+    cells = sa.union_all(
+        *(
+            sa.select(*names).where(*meant, _t.grain == span.grain, *_in_span(span, planned, orgs))
+            for span in planned.spans
+        )
+    ).subquery("cells")
+    return (
+        sa.select(
+            cells.c.key,
+            cells.c.money,
+            *(sa.func.sum(cells.c[name]).label(name) for name in NARROW),
+        )
+        .group_by(cells.c.key, cells.c.money)
+        .having(sa.func.sum(cells.c.calls) > 0)
+    )
+
+
+def _meant(planned: Plan, orgs: Sequence[str] | None) -> list[ColumnElement[bool]]:
+    """What must hold for a total, whatever its time."""
+    found = [_t.dimension == planned.dimension]
+    if orgs is not None:
+        found.append(_t.org_id.in_(orgs))
+    if planned.values is not None:
+        found.append(_t.value.in_(planned.values))
+    return found
+
+
+def _joined_durations(kind: str) -> ColumnElement[Any]:
+    if kind == "postgresql":
+        return sa.func.string_agg(_t.durations, "")
+    if kind == "sqlite":
+        return sa.func.group_concat(_t.durations, "")
+    return sa.func.group_concat(_t.durations.op("SEPARATOR")(sa.text("''")))
+
+
+def _orgs(connection: Connection, query: Query, planned: Plan) -> Sequence[str] | None:
+    """
+    The keys of the organisations that are meant; ``None`` for all, when they are many.
+
+    With them named, a database reads totals in the order in which they are stored, where
+    those of one organisation, field and time lie side by side.
+    """
+    if query.scope is not None:
+        scope = key_of(query.scope)
+        return [scope] if planned.orgs is None or scope in planned.orgs else []
+    if planned.orgs is not None:
+        return planned.orgs
+    widest = GRAINS[OVERALL][-1]
+    known = (
+        sa.select(_t.org_id)
+        .where(_t.grain == widest, _t.dimension == OVERALL)
+        .distinct()
+        .limit(_MAX_ORGS + 1)
+    )
+    found = connection.execute(known).scalars().all()
+    return found if len(found) <= _MAX_ORGS else None
+
+
+def _in_span(
+    span: Span, planned: Plan, orgs: Sequence[str] | None
+) -> tuple[ColumnElement[bool], ...]:
+    """
+    The periods of *span*: as a range, or each by its name.
+
+    By their whole keys a few totals are found among those of many thousand users, all of
+    which would have to be read in a range of time.
+    """
+    if planned.dimension in _CROWDED and planned.values is not None and orgs is not None:
+        most = _MAX_KEYS // max(1, len(planned.values) * len(orgs))
+        periods = _names(span, most)
+        if periods is not None:
+            return (_t.period.in_(periods),)
+    return (_t.period >= span.since, _t.period < span.until)
+
+
+def _names(span: Span, most: int) -> list[str] | None:
+    """The periods of *span*; ``None`` where they may be more than *most*."""
+    moment, until = _moment(span.since), _moment(span.until)
+    if (until - moment) / _SHORTEST[span.grain] > most:
+        return None
+    found: list[str] = []
+    while moment < until:
+        found.append(_period(span.grain, moment))
+        moment = _ceiling(moment + _HOUR, span.grain)
+    return found

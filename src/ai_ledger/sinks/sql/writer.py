@@ -26,6 +26,7 @@ from ai_ledger.sinks.sql.conditions import conditions, everything
 from ai_ledger.sinks.sql.holds import Holds
 from ai_ledger.sinks.sql.rows import FACT_COLUMNS, Prepared, deleted, facts_of_row, prepare
 from ai_ledger.sinks.sql.statements import Statements
+from ai_ledger.sinks.sql.told import drop_reports_of, erase_notes_on
 
 # Rows that one transaction changes at most: other writers wait no longer than that.
 BATCH: Final = 1_000
@@ -212,6 +213,8 @@ class Writer:
         user = FACT_COLUMNS.index("user_id")
 
         def change(connection: Connection, ids: list[str]) -> None:
+            drop_reports_of(connection, ids)
+            erase_notes_on(connection, ids)
             bill = self._charges.open(connection)
             if bill is not None:
                 for old in stored_calls(connection, ids):

@@ -1,4 +1,4 @@
-"""The demonstration: real SDK calls of an imaginary company, put on the books."""
+"""Real SDK calls of an imaginary company, put on the books."""
 
 from __future__ import annotations
 

@@ -1,18 +1,16 @@
-"""References: ``env:NAME`` in place of a secret, and the refusal of secrets themselves."""
+"""Literal secrets: keys that stand where a reference belongs are refused, and never quoted."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
-from ai_ledger.errors import ConfigurationError, InvalidValue
+from ai_ledger.errors import InvalidValue
+from ai_ledger.references import variables_in, without_references
 from ai_ledger.secrets import REDACTED, scrub
 
-_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
-_REFERENCE: Final = re.compile(rf"\benv:({_NAME})(?![A-Za-z0-9_-])")
 # Keys without a known form: letters and digits mixed, longer than words and dates are.
 _TOKEN: Final = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{20,}")
 _TELLING: Final = re.compile(
@@ -81,13 +79,13 @@ def refuse_secrets(field: str, value: Any, *, name: str = "", depth: int = 0) ->
 
 
 def _is_literal_secret(text: str, name: str) -> bool:
-    references = _REFERENCE.findall(text)
     # A key typed behind "env:" is no better than one without it.
     if any(
-        _TOKEN.search(each) or (not each.isupper() and scrub(each) != each) for each in references
+        _TOKEN.search(each) or (not each.isupper() and scrub(each) != each)
+        for each in variables_in(text)
     ):
         return True
-    rest = _REFERENCE.sub("", text)
+    rest = without_references(text)
     if _TELLING.search(name):
         return _SCHEME.fullmatch(rest) is None
     return looks_secret_url(rest) if "://" in rest else looks_secret(rest)
@@ -105,33 +103,3 @@ def looks_secret_url(url: str) -> bool:
         or any(looks_secret(text) for text in (path, query, parts.fragment) if text)
         or scrub(f"?{query}") != f"?{query}"
     )
-
-
-def without_references(text: str) -> str:
-    """*text* with nothing where references stand."""
-    return _REFERENCE.sub("", text)
-
-
-def resolved(where: str, value: Any) -> Any:
-    """
-    *value* with what its references stand for at this moment.
-
-    Raises:
-        ConfigurationError: A variable is not set; names it.
-    """
-    if isinstance(value, Mapping):
-        return {
-            key: resolved(where, each) for key, each in cast("Mapping[str, Any]", value).items()
-        }
-    if isinstance(value, list):
-        return [resolved(where, each) for each in cast("list[Any]", value)]
-    if not isinstance(value, str):
-        return value
-
-    def variable(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1])
-        if not found:
-            raise ConfigurationError(f"{where}: the environment variable {match[1]} is not set")
-        return found
-
-    return _REFERENCE.sub(variable, value)
