@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from ai_ledger.access import AccessTokens
+from ai_ledger.web.serve import run
 
 COMMAND = [sys.executable, "-c", "from ai_ledger.cli import main; main()", "serve", "--port", "0"]
 
@@ -95,6 +97,31 @@ def test_ctrl_c_ends_it(served):
     """
     code, rest = served.end(signal.SIGINT)
     assert (code, rest.strip()) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "ending"),
+    [
+        (signal.SIGINT, pytest.raises(KeyboardInterrupt)),
+        (signal.SIGTERM, contextlib.nullcontext()),
+    ],
+)
+def test_a_signal_before_the_server_runs(ledger, number, ending):
+    """
+    Whoever stops it as soon as it is told where it is, ends it with grace too.
+    """
+    before = signal.getsignal(number)
+    said = []
+
+    def told(line):
+        said.append(line)
+        signal.raise_signal(number)
+
+    with ending:
+        run("sqlite:///ai_ledger.db", port=0, say=told)
+
+    assert len(said) == 1
+    assert signal.getsignal(number) is before
 
 
 def test_the_first_token_closes_the_door(served):

@@ -7,9 +7,10 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
@@ -85,14 +86,16 @@ def run(
         try:
             if evaluate_alerts_s is not None:
                 app.state.house.alerts.start(evaluate_alerts_s)
-            with _listening(host, port) as listener:
+            server = _server(app, root_path)
+            # Before anybody can know that it is there, and so can stop it.
+            with _listening(host, port) as listener, _stopped_by_signals(server):
                 address = f"http://{_shown(host)}:{listener.getsockname()[1]}{root_path}/"
                 shown = " ".join(map(without_password, ledger.urls))
                 say(f"The console of {shown} is at {address} ({door.entry}; Ctrl-C stops it)")
                 if browser:
                     # After the listener is there, so that the browser is not too early.
                     threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-                _serve(app, listener, root_path)
+                server.run(sockets=[listener])
         finally:
             app.state.house.close()
             close_databases()
@@ -142,7 +145,7 @@ class _Door:
         )
 
 
-def _serve(app: Starlette, listener: socket.socket, root_path: str) -> None:
+def _server(app: Starlette, root_path: str) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
         root_path=root_path,
@@ -156,20 +159,38 @@ def _serve(app: Starlette, listener: socket.socket, root_path: str) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=_GOODBYE_S,
     )
-    before: Any = None
-    if threading.current_thread() is threading.main_thread():
-        # uvicorn ends with grace, and then raises the signal again for whoever was there
-        # before; without this that would be the end of the process, before the ledger's.
-        before = signal.signal(signal.SIGTERM, _go_on)
+    return uvicorn.Server(config)
+
+
+@contextmanager
+def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+    """
+    Ctrl-C and SIGTERM end *server* with grace, also before its loop runs.
+
+    uvicorn hears them only from then on, and afterwards raises them again for whoever was
+    there before: without this a SIGTERM would be the end of the process, before the
+    ledger's, and an early Ctrl-C would break into the making of the loop.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was among them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: set[int] = set()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        heard.add(number)
+        server.should_exit = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        yield
     finally:
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _go_on(number: int, frame: FrameType | None) -> None:
-    """What comes after the server is for us to do."""
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signal.SIGINT in heard:
+        raise KeyboardInterrupt
 
 
 def _listening(host: str, port: int) -> socket.socket:
