@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -163,7 +163,7 @@ def _server(app: Starlette, root_path: str) -> uvicorn.Server:
 
 
 @contextmanager
-def _stopped_by_signals(server: uvicorn.Server) -> Iterator[None]:
+def _stopped_by_signals(server: uvicorn.Server) -> Generator[None]:
     """
     Ctrl-C and SIGTERM end *server* with grace, also before its loop runs.
 
