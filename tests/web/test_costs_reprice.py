@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import count
 
 import pytest
+import sqlalchemy as sa
 from tests.web import sample
 
 from ai_ledger import Ledger
 from ai_ledger.access import Access
 from ai_ledger.catalog import Catalog
+from ai_ledger.database.changes import changes_before
+from ai_ledger.database.tables.console import repricing_runs
 from ai_ledger.errors import SinkUnavailable
-from ai_ledger.web.costs import repricing
+from ai_ledger.records import utc_now
+from ai_ledger.sinks.sql.shared import shared_database
+from ai_ledger.web.costs import repricing, runs
 from ai_ledger.web.costs.run import Asked
 from ai_ledger.web.house import Desk, House
-from ai_ledger.web.notes import note
 
 NEW = {"model": "house-7b", "unpriced_only": True}
 SCRIPT = {"HX-Request": "true"}
@@ -38,6 +43,14 @@ def lacking(ledger: Ledger) -> Ledger:
         ]
     )
     return ledger
+
+
+@pytest.fixture
+def desk(lacking: Ledger) -> Iterator[Desk]:
+    """That of an administrator."""
+    house = House(lacking, clock=lambda: sample.NOW)
+    yield Desk(house, Access(name="ann", role="admin"))
+    house.close()
 
 
 def add_price(ledger: Ledger) -> None:
@@ -126,9 +139,6 @@ def test_what_was_done_is_in_the_history(lacking, visitor):
     """
     Who, which calls, and what they cost before and after; a dry run leaves no trace.
     """
-    from ai_ledger.database.changes import changes_before
-    from ai_ledger.sinks.sql.shared import shared_database
-
     add_price(lacking)
     client = visitor(name="ann")
     finished(client, **NEW)
@@ -138,7 +148,7 @@ def test_what_was_done_is_in_the_history(lacking, visitor):
         found = changes_before(connection, kind="repricing")
     assert [(each.key, each.changed_by, each.after["state"]) for each in found] == [
         (run["id"], "ann", "done"),
-        (run["id"], "ann", "begun"),
+        (run["id"], "ann", "running"),
     ]
     assert found[0].after["calls"] == 4
     assert Decimal(found[0].after["cost_after"]["CNY"]) == expected(lacking)
@@ -397,52 +407,44 @@ def _asked_to_end(*args, **options):
 @pytest.mark.parametrize(
     ("what", "breaks", "error"),
     [
-        pytest.param("note", _odd, RuntimeError, id="the history"),
-        pytest.param("threading.Thread.start", _odd, RuntimeError, id="the thread"),
-        pytest.param("note", _asked_to_end, KeyboardInterrupt, id="an interruption"),
+        pytest.param("runs.note_change", _odd, RuntimeError, id="the history"),
+        pytest.param("repricing.threading.Thread.start", _odd, RuntimeError, id="the thread"),
+        pytest.param("runs.note_change", _asked_to_end, KeyboardInterrupt, id="an interruption"),
     ],
 )
-def test_a_run_that_cannot_begin_is_over(lacking, monkeypatch, what, breaks, error):
+def test_a_run_that_cannot_begin_is_over(desk, monkeypatch, what, breaks, error):
     """
     Whatever keeps it from beginning is raised, and the next one is not refused for it.
     """
-    house = House(lacking, clock=lambda: sample.NOW)
-    desk = Desk(house, Access(name="ann", role="admin"))
-    runs = repricing.Repricing()
     asked = Asked(dry_run=False)
+    ours = repricing.Repricing(desk.house)
     with monkeypatch.context() as patched:
-        patched.setattr(f"ai_ledger.web.costs.repricing.{what}", breaks)
+        patched.setattr(f"ai_ledger.web.costs.{what}", breaks)
         with pytest.raises(error):
-            runs.begin(desk, asked)
+            ours.begin(desk, asked)
 
-    told = runs.last(house)
-    assert told is not None
-    assert told.state == "failed"
-    assert told.ended_at == sample.NOW
-    assert runs.begin(desk, asked, wait_s=60).state == "done"
-    house.close()
+    told = ours.last()
+    assert told is None or (told.state, told.ended_at) == ("failed", sample.NOW)
+    assert ours.begin(desk, asked, wait_s=60).state == "done"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_run_whose_end_cannot_be_noted_is_over(lacking, monkeypatch):
+def test_an_end_that_cannot_be_stored_is_stored_later(desk, monkeypatch):
     """
-    Whatever the history raises, no run goes on without a thread.
+    The database is away at that moment: nobody is told anything wrong, and then the end.
     """
-    house = House(lacking, clock=lambda: sample.NOW)
-    desk = Desk(house, Access(name="ann", role="admin"))
-    runs = repricing.Repricing()
+    real, asked = runs.Runs.end, []
 
-    def breaks_at_the_end(*args):
-        if args[-1]["state"] != "begun":
-            raise RuntimeError("odd")
-        note(*args)
+    def away(self, run):
+        asked.append(run.state)
+        if len(asked) < 3:
+            raise SinkUnavailable("it is away")
+        real(self, run)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(repricing, "note", breaks_at_the_end)
-        assert runs.begin(desk, Asked(dry_run=False), wait_s=60).state == "failed"
+    monkeypatch.setattr(runs.Runs, "end", away)
+    monkeypatch.setattr(repricing, "_PAUSES_S", (0.0, 0.0, 0.0))
 
-    assert runs.begin(desk, Asked(dry_run=False), wait_s=60).state == "done"
-    house.close()
+    assert repricing.Repricing(desk.house).begin(desk, Asked(), wait_s=60).state == "done"
+    assert asked == ["done", "done", "done"]
 
 
 def test_another_console_tells_what_was_done(lacking, visitor, monkeypatch):
@@ -458,17 +460,25 @@ def test_another_console_tells_what_was_done(lacking, visitor, monkeypatch):
     assert started().get("/api/v1/reprice").status_code == 404
     run = finished(started(), dry_run=False, **NEW)
 
-    told = started().get("/api/v1/reprice").json()
-    assert told == {**run, "prices": [], "ended_at": told["ended_at"]}
+    assert started().get("/api/v1/reprice").json() == run
     page = started().get("/costs/unpriced").text
     assert "4 of 4 calls: 4 had no cost before." in page
     assert "Take it back" in page
 
     back = taken_back(started(), run)
     client = started()
-    told = client.get("/api/v1/reprice").json()
-    assert told == {**back, "ended_at": told["ended_at"]}
+    assert client.get("/api/v1/reprice").json() == back
     assert "4 of 4 calls have their old cost again." in client.get("/costs/unpriced").text
+
+
+def silent(ledger: Ledger) -> None:
+    """As if the console that is at a run had been killed a while ago."""
+
+    def work(connection):
+        earlier = utc_now() - runs.SILENCE - timedelta(seconds=1)
+        connection.execute(sa.update(repricing_runs).values(seen_at=earlier))
+
+    shared_database(ledger).writing(work)
 
 
 @pytest.mark.parametrize("taking_back", [False, True], ids=["pricing", "taking back"])
@@ -480,30 +490,38 @@ def test_what_was_cut_off_is_told(lacking, visitor, monkeypatch, taking_back):
     moments = (sample.NOW + timedelta(seconds=n) for n in count())
     client = visitor(clock=lambda: next(moments))
     run = finished(client, dry_run=False, **NEW) if taking_back else None
+    killed = threading.Event()
     real = lacking.store.correct_costs
-
-    def gone(*args, **options):
-        raise SinkUnavailable("it is gone")
 
     def two_and_no_more(changes):
         real(changes[:2])
-        # Whoever is killed says nothing of it, neither here nor in the history.
-        monkeypatch.setattr(repricing, "note", gone)
-        gone()
+        raise SinkUnavailable("it is gone")
 
+    def says_nothing(self, run):
+        killed.set()
+
+    monkeypatch.setattr("ai_ledger.web.costs.api.WAIT_S", 0.0)
     with monkeypatch.context() as patched:
         patched.setattr(lacking.store, "correct_costs", two_and_no_more)
-        cut = finished(client, dry_run=False, **NEW) if run is None else taken_back(client, run)
-        assert cut["state"] == "failed"
-    monkeypatch.setattr(repricing, "note", note)
+        patched.setattr(runs.Runs, "end", says_nothing)
+        if run is None:
+            client.post("/api/v1/reprice", json={"dry_run": False, **NEW})
+        else:
+            client.post("/api/v1/reprice/take-back", json={"begun_at": run["begun_at"]})
+        assert killed.wait(60)
 
     next_one = visitor(clock=lambda: next(moments))
+    assert next_one.get("/api/v1/reprice").json()["state"] == "running"
+    assert next_one.post("/api/v1/reprice", json={}).status_code == 409
+    silent(lacking)
     told = next_one.get("/api/v1/reprice").json()
     page = next_one.get("/costs/unpriced").text
+    stopped = next_one.post("/api/v1/reprice/stop")
     rest = finished(next_one, dry_run=False, **NEW) if run is None else taken_back(next_one, run)
 
     assert (told["state"], told["changed"], told["ended_at"]) == ("cut_off", 2, None)
-    assert "The console that began this was stopped before the end" in page
+    assert "The console that was at it ended before the end" in page
+    assert stopped.status_code == 404
     assert rest["changed"] == 2
     if run is None:
         assert "2 calls have a new cost, the others keep theirs." in page
@@ -512,6 +530,101 @@ def test_what_was_cut_off_is_told(lacking, visitor, monkeypatch, taking_back):
         assert "2 of 4 calls have their old cost again." in page
         assert "Take back the rest" in page
         assert cost_of(next_one, "house-7b") == {}
+
+
+def test_consoles_see_and_stop_each_others_run(lacking, visitor, monkeypatch):
+    """
+    How far it is; no other beside it; and its end.
+    """
+    add_price(lacking)
+    moments = (sample.NOW + timedelta(seconds=n) for n in count())
+    one, other = (visitor(clock=lambda: next(moments)) for _ in range(2))
+    run = finished(one, dry_run=False, **NEW)
+    halted = Halted(monkeypatch)
+
+    begun = one.post("/api/v1/reprice/take-back", json={"begun_at": run["begun_at"]})
+    assert halted.begun.wait(60)
+    seen = other.get("/api/v1/reprice").json()
+    refused = other.post("/api/v1/reprice", json={"dry_run": False, **NEW})
+    joined = other.post("/api/v1/reprice/take-back", json={"begun_at": run["begun_at"]})
+    page = other.get("/costs/repricing").text
+    assert other.post("/api/v1/reprice/stop").status_code == 200
+    halted.go_on.set()
+    stopped = over(one, begun)
+
+    assert (seen["state"], seen["calls"], seen["changed"]) == ("running", 4, 1)
+    assert (refused.status_code, joined.json()["id"]) == (409, seen["id"])
+    assert "being taken back" in refused.json()["detail"]
+    assert "1 of 4 calls looked at" in page
+    assert (stopped["state"], stopped["changed"]) == ("stopped", 1)
+    assert other.get("/api/v1/reprice").json() == stopped
+
+
+def test_a_run_that_was_given_up_goes_no_further(lacking, visitor, monkeypatch):
+    """
+    Its console stood still for so long that another one has begun anew.
+    """
+    add_price(lacking)
+    moments = (sample.NOW + timedelta(seconds=n) for n in count())
+    one, other = (visitor(clock=lambda: next(moments)) for _ in range(2))
+    run = finished(one, dry_run=False, **NEW)
+    halted = Halted(monkeypatch)
+    one.post("/api/v1/reprice/take-back", json={"begun_at": run["begun_at"]})
+    assert halted.begun.wait(60)
+
+    silent(lacking)
+    monkeypatch.setattr("ai_ledger.web.costs.api.WAIT_S", 3.0)
+    follower = finished(other, **NEW)
+    halted.go_on.set()
+    assert ended(run["begun_at"], lacking) == "stopped"
+
+    assert (follower["state"], follower["changed"]) == ("done", 1)
+    assert other.get("/api/v1/reprice").json() == follower
+    assert one.get("/api/v1/reprice").json() == follower
+
+
+def ended(takes_back: str, ledger: Ledger) -> str:
+    """How the history says that taking that run back has ended."""
+    pause = threading.Event()
+    moment = datetime.fromisoformat(takes_back)
+    for _ in range(600):
+        with shared_database(ledger).reading() as connection:
+            notes = [each.after for each in changes_before(connection, kind="repricing")]
+        for each in notes:
+            taken = each.get("takes_back")
+            if taken and datetime.fromisoformat(taken) == moment and each["state"] != "running":
+                return each["state"]
+        pause.wait(0.1)
+    raise AssertionError("it goes on and on")
+
+
+def test_a_console_that_ends_stops_its_run(desk, monkeypatch):
+    """
+    After the batch that it is at, and says so.
+    """
+    begun, resumed = threading.Event(), threading.Event()
+    real = repricing.reprice
+
+    def halting(*args, go_on, **options):
+        def ask(checked: int) -> bool:
+            begun.set()
+            assert resumed.wait(60)
+            return go_on(checked)
+
+        return real(*args, go_on=ask, **options)
+
+    monkeypatch.setattr(repricing, "reprice", halting)
+    repricing.repricing_of(desk.house).begin(desk, Asked(dry_run=False))
+    assert begun.wait(60)
+    closing = threading.Thread(target=desk.house.close)
+    closing.start()
+    assert repricing.repricing_of(desk.house)._closing.wait(60)
+    resumed.set()
+    closing.join(60)
+
+    told = runs.Runs(desk.house).last()
+    assert told is not None
+    assert told.state == "stopped"
 
 
 def test_a_failure_is_told_by_the_next_console_too(lacking, visitor, monkeypatch):

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, tzinfo
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
 
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from ai_ledger.ledger import Ledger
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class _Closes(Protocol):
+    """What a room keeps, if it works in the background until it is told to end."""
+
+    def close(self) -> None: ...
+
 
 READ_TIMEOUT_S: Final = 10.0
 """How long one question of the console may keep the database busy."""
@@ -121,9 +129,14 @@ class House:
         return Accounts(self.database)
 
     def close(self) -> None:
-        """Close the connections that read; the ledger stays open."""
+        """End what works in the background, close the connections that read; the ledger stays."""
         if "alerts" in vars(self):
             self.alerts.stop()
+        with self._keeping:
+            kept = list(self._kept.values())
+        for each in kept:
+            if isinstance(each, _Closes):
+                each.close()
         self.reader.close()
 
 

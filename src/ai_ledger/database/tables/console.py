@@ -1,4 +1,4 @@
-"""The tables of the console: access tokens, browser sessions, reports."""
+"""The tables of the console: access tokens, browser sessions, reports, re-pricing."""
 
 from __future__ import annotations
 
@@ -56,3 +56,16 @@ reports = Table(
     Column("body", long_text(), nullable=False),
 )
 Index("ix_ai_reports_made", reports.c.made_at)
+
+# The run of re-pricing that goes on, in whichever console, or the one that ended last.
+repricing_runs = Table(
+    "ai_repricing_runs",
+    metadata,
+    Column("id", Label(36), primary_key=True),
+    # 1 while it goes on and NULL afterwards: the constraint below lets one go on at a time.
+    Column("going_on", Integer),
+    Column("seen_at", Moment, nullable=False),
+    Column("stop", Boolean, nullable=False),
+    Column("body", long_text(), nullable=False),
+    UniqueConstraint("going_on", name="uq_ai_repricing_runs_going_on"),
+)

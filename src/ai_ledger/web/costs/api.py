@@ -179,15 +179,14 @@ def reprice(desk: DeskOf, asked: Reprice) -> RepricingRun:
 )
 def reprice_state(desk: DeskOf) -> RepricingRun:
     """
-    The run that is going on in this console, or the one that ended last.
+    The run that is going on, or the one that ended last, in whichever console of the ledger.
 
-    Before its first one: the last that the history knows of; one for show leaves no trace
-    there. It is ``cut_off`` where nothing is known of its end.
+    It is ``cut_off`` when its console has given no sign of life for a minute.
     """
     desk.require("viewer", everywhere=True)
-    last = repricing_of(desk.house).last(desk.house)
+    last = repricing_of(desk.house).last()
     if last is None:
-        raise NotFound("no calls were priced again since this console was started")
+        raise NotFound("no calls were priced again in a console yet")
     return last
 
 

@@ -111,7 +111,7 @@ def suggested(request: Request) -> Response:
 def unpriced_calls(request: Request) -> Response:
     """Calls that no cost is known of, and pricing them again."""
     desk = visit_of(request).desk
-    run = repricing_of(desk.house).last(desk.house) if desk.scope is None else None
+    run = repricing_of(desk.house).last() if desk.scope is None else None
     return render(request, "costs/unpriced.html", run=run, **_unpriced(request))
 
 
@@ -134,7 +134,7 @@ def repricing(request: Request) -> Response:
     """How far the run of re-pricing is."""
     desk = visit_of(request).desk
     desk.require("viewer", everywhere=True)
-    run = repricing_of(desk.house).last(desk.house)
+    run = repricing_of(desk.house).last()
     response = render(
         request,
         "costs/repricing.html",

@@ -8,44 +8,50 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
-from ai_ledger.errors import AILedgerError, EditConflict, NotFound
+from ai_ledger.errors import AILedgerError, EditConflict, NotFound, SinkError
 from ai_ledger.pricing.reprice import reprice
 from ai_ledger.pricing.stored import LedgerPrices
 from ai_ledger.query import Query
 from ai_ledger.web.costs.corrections import corrections_at, take_back
-from ai_ledger.web.costs.run import KIND, Asked, RepricingRun, Run, State, remembered
+from ai_ledger.web.costs.run import Asked, RepricingRun, Run
+from ai_ledger.web.costs.runs import SILENCE, Runs
 from ai_ledger.web.house import Desk, House
-from ai_ledger.web.notes import note
 
 _FLUSH_S: Final = 5.0
+# How long a console that ends waits for its run to stop after the batch that it is at.
+_GOODBYE_S: Final = 5.0
+# How long between tries to tell how a run has ended; after `SILENCE` others know anyway.
+_PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, SILENCE.total_seconds() / 2)
 _log = logging.getLogger(__name__)
 
 
 class Repricing:
     """
-    The runs of one console. Threads share one.
+    Re-pricing in one console. Threads share one.
 
-    What is known of a run is kept in memory, and of its begin and end in the history,
-    for the next console to tell. When the console is killed in the middle of one, the
-    calls corrected until then keep their new cost, the others their old one, and each
-    sum equals its calls; the same run done again does the rest.
+    All consoles of a ledger see the same run, can stop it, and begin none beside it.
+    When the console that is at it is killed, the calls corrected until then keep their
+    new cost, the others their old one, and each sum equals its calls; the same run
+    done again does the rest.
+
+    Args:
+        house: Whose calls.
     """
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._last: Run | None = None
+    def __init__(self, house: House) -> None:
+        self._house: Final = house
+        self._runs: Final = Runs(house)
+        self._closing: Final = threading.Event()
+        self._mine: Run | None = None
 
-    def last(self, house: House) -> RepricingRun | None:
+    def last(self) -> RepricingRun | None:
         """
-        The run that is going on, or the one that ended last.
-
-        Before the first one of this console: the last that the history knows of.
+        The run that is going on, or the one that ended last, in any console.
 
         Raises:
             SinkUnavailable: The database is away.
         """
-        last = self._last
-        return remembered(house) if last is None else last.told()
+        return self._runs.last()
 
     def begin(self, desk: Desk, asked: Asked, *, wait_s: float = 0.0) -> RepricingRun:
         """
@@ -54,12 +60,26 @@ class Repricing:
         Raises:
             AccessDenied: Only an admin of all organisations may.
             EditConflict: Another one is going on.
+            SinkUnavailable: The database is away.
         """
         desk.require("admin", everywhere=True)
-        with self._lock:
-            self._refuse_second()
-            run = self._last = Run(asked, desk.by, desk.house.clock())
-        return self._begun(desk, run, wait_s)
+        run = Run(asked, desk.by, self._house.clock())
+        self._runs.begin(run)
+        self._mine = run
+        try:
+            # A daemon: see the class for what becomes of a run that is cut off.
+            threading.Thread(
+                target=self._work, args=(run,), name="ai-ledger-repricing", daemon=True
+            ).start()
+        except BaseException as error:
+            # Without a thread it would be taken for going on until it has been silent enough.
+            run.state, run.error = "failed", str(error) or type(error).__name__
+            run.ended_at = self._house.clock()
+            with suppress(AILedgerError):
+                self._runs.end(run)
+            raise
+        run.done.wait(wait_s)
+        return self._told(run)
 
     def take_back(self, desk: Desk, begun_at: datetime, *, wait_s: float = 0.0) -> RepricingRun:
         """
@@ -73,131 +93,125 @@ class Repricing:
             wait_s: How long the end is waited for.
 
         Raises:
+            AccessDenied: Only an admin of all organisations may.
             EditConflict: Another run is going on.
+            SinkUnavailable: The database is away.
         """
-        desk.require("admin", everywhere=True)
-        with self._lock:
-            last = self._last
-            going_on = last is not None and last.state == "running"
-            if last is not None and going_on and last.asked.takes_back == begun_at:
-                return last.told()
-            self._refuse_second()
-            asked = Asked(dry_run=False, takes_back=begun_at)
-            run = self._last = Run(asked, desk.by, desk.house.clock())
-        return self._begun(desk, run, wait_s)
+        try:
+            return self.begin(desk, Asked(dry_run=False, takes_back=begun_at), wait_s=wait_s)
+        except EditConflict:
+            last = self.last()
+            if last is not None and last.state == "running" and last.takes_back == begun_at:
+                return last
+            raise
 
     def stop(self, desk: Desk) -> RepricingRun:
         """
         Stop the run after the calls that it is at; what was corrected stays.
 
         Raises:
+            AccessDenied: Only an admin of all organisations may.
             NotFound: None is going on.
+            SinkUnavailable: The database is away.
         """
         desk.require("admin", everywhere=True)
-        run = self._last
+        run = self.last()
         if run is None or run.state != "running":
             raise NotFound("no calls are being priced again")
-        run.stop = True
-        return run.told()
+        self._runs.stop(run.id)
+        return run
 
-    def _refuse_second(self) -> None:
-        last = self._last
-        if last is None or last.state != "running":
-            return
-        if last.asked.takes_back is None:
-            raise EditConflict("calls are being priced again already: stop that first, or wait")
-        raise EditConflict("a re-pricing is being taken back: stop that first, or wait")
+    def close(self) -> None:
+        """Stop the run of this console, if there is one."""
+        self._closing.set()
+        if self._mine is not None:
+            self._mine.done.wait(_GOODBYE_S)
 
-    def _begun(self, desk: Desk, run: Run, wait_s: float) -> RepricingRun:
+    def _told(self, run: Run) -> RepricingRun:
+        """*run* as all see it; or as it was begun, when another one has followed already."""
+        last = self.last()
+        return last if last is not None and last.id == run.id else run.told()
+
+    def _work(self, run: Run) -> None:
+        work = self._price if run.asked.takes_back is None else self._take_back
         try:
-            if not run.asked.dry_run:
-                note(desk, KIND, run.id, None, run.noted("begun"))
-            # A daemon: see the class for what becomes of a run that is cut off.
-            threading.Thread(
-                target=self._work, args=(run, desk), name="ai-ledger-repricing", daemon=True
-            ).start()
-        except BaseException as error:
-            # Without a thread nobody would ever end it, and no other run could begin.
-            _end(run, desk.house, "failed", str(error) or type(error).__name__)
-            raise
-        run.done.wait(wait_s)
-        return run.told()
-
-    @staticmethod
-    def _work(run: Run, desk: Desk) -> None:
-        work = _price if run.asked.takes_back is None else _take_back
-        try:
-            state: State = "stopped" if work(run, desk.house) else "done"
-            if not run.asked.dry_run:
-                note(desk, KIND, run.id, None, run.noted(state))
-            _end(run, desk.house, state, None)
+            run.state = "stopped" if work(run) else "done"
         except AILedgerError as error:
-            _fail(run, desk, str(error))
+            run.state, run.error = "failed", str(error)
         except Exception:  # noqa: BLE001 - nobody waits for this thread; the run tells
             _log.exception("calls could not be priced again")
-            _fail(run, desk, "something broke; the log of the console says what")
+            run.state = "failed"
+            run.error = "something broke; the log of the console says what"
+        run.ended_at = self._house.clock()
+        try:
+            self._end(run)
+        finally:
+            run.done.set()
 
+    def _end(self, run: Run) -> None:
+        for pause_s in _PAUSES_S:
+            try:
+                self._runs.end(run)
+            except SinkError as error:
+                _log.warning("how re-pricing ended could not be stored yet: %s", error)
+                if self._closing.wait(pause_s):
+                    return
+            else:
+                return
 
-def _price(run: Run, house: House) -> bool:
-    """Price the calls of *run* again; whether somebody stopped it."""
-    asked = run.asked
-    query = Query.build(scope=None, since=asked.since, until=asked.until, where=asked.where)
-    run.calls = sum(group.totals.calls for group in house.reader.costs(query))
-    if isinstance(house.ledger.prices, LedgerPrices):
-        house.ledger.prices.refresh()
-    if not asked.dry_run:
-        # What is still on its way is priced by the same table when it arrives.
-        house.ledger.flush(_FLUSH_S)
+    def _go_on(self, run: Run) -> bool:
+        return self._runs.go_on(run) and not self._closing.is_set()
 
-    def go_on(checked: int) -> bool:
-        run.checked = checked
-        return not run.stop
+    def _price(self, run: Run) -> bool:
+        """Price the calls of *run* again; whether somebody stopped it."""
+        asked, house = run.asked, self._house
+        query = Query.build(scope=None, since=asked.since, until=asked.until, where=asked.where)
+        run.calls = sum(group.totals.calls for group in house.reader.costs(query))
+        if not self._go_on(run):
+            return True
+        if isinstance(house.ledger.prices, LedgerPrices):
+            house.ledger.prices.refresh()
+        if not asked.dry_run:
+            # What is still on its way is priced by the same table when it arrives.
+            house.ledger.flush(_FLUSH_S)
 
-    run.report = reprice(
-        house.store,
-        house.ledger.prices,
-        scope=None,
-        since=asked.since,
-        until=asked.until,
-        where=asked.where,
-        dry_run=asked.dry_run,
-        now=run.begun_at,
-        go_on=go_on,
-    )
-    return run.report.stopped
+        def go_on(checked: int) -> bool:
+            run.checked = checked
+            return self._go_on(run)
 
+        run.report = reprice(
+            house.store,
+            house.ledger.prices,
+            scope=None,
+            since=asked.since,
+            until=asked.until,
+            where=asked.where,
+            dry_run=asked.dry_run,
+            now=run.begun_at,
+            go_on=go_on,
+        )
+        return run.report.stopped
 
-def _take_back(run: Run, house: House) -> bool:
-    """Take back what the run of *run* has changed; whether somebody stopped it."""
-    at = run.asked.takes_back
-    assert at is not None
-    run.calls = corrections_at(house, at)
+    def _take_back(self, run: Run) -> bool:
+        """Take back what the run of *run* has changed; whether somebody stopped it."""
+        at = run.asked.takes_back
+        assert at is not None
+        run.calls = corrections_at(self._house, at)
+        if not self._go_on(run):
+            return True
+        stopped = False
 
-    def go_on(looked_at: int, count: int) -> bool:
-        run.checked, run.changed = looked_at, count
-        return not run.stop
+        def go_on(looked_at: int, count: int) -> bool:
+            nonlocal stopped
+            run.checked, run.changed = looked_at, count
+            stopped = not self._go_on(run)
+            return not stopped
 
-    take_back(house, at, now=run.begun_at, go_on=go_on)
-    # Whoever stops it during the last batch comes too late: all is taken back by then.
-    return run.stop and run.checked < run.calls
-
-
-def _fail(run: Run, desk: Desk, error: str) -> None:
-    try:
-        if not run.asked.dry_run:
-            # Where that is not possible either, the next console finds that it did not end.
-            with suppress(AILedgerError):
-                note(desk, KIND, run.id, None, run.noted("failed", error))
-    finally:
-        _end(run, desk.house, "failed", error)
-
-
-def _end(run: Run, house: House, state: State, error: str | None) -> None:
-    run.ended_at, run.error = house.clock(), error
-    run.state = state
-    run.done.set()
+        take_back(self._house, at, now=run.begun_at, go_on=go_on)
+        # Whoever stops it during the last batch comes too late: all is taken back by then.
+        return stopped and run.checked < run.calls
 
 
 def repricing_of(house: House) -> Repricing:
-    """The runs of the console over *house*."""
-    return house.kept("re-pricing", Repricing)
+    """Re-pricing in the console over *house*."""
+    return house.kept("re-pricing", lambda: Repricing(house))

@@ -1,25 +1,19 @@
-"""`RepricingRun`: what one run of re-pricing is asked, how far it is, and what is known later."""
+"""`RepricingRun`: what one run of re-pricing is asked, and how far it is."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 from uuid import uuid4
 
-from ai_ledger.database.changes import changes_before
 from ai_ledger.pricing.reprice import RepriceReport
 from ai_ledger.stats.results import Money, Result
-from ai_ledger.web.costs.corrections import corrections_at
-from ai_ledger.web.house import House
 
 State: TypeAlias = Literal["running", "done", "stopped", "failed", "cut_off"]
 
-KIND: Final = "repricing"
-"""What runs are called in the history."""
 _COUNTS: Final = (
     *("checked", "newly_priced"),
     *("still_unpriced", "kept_stated", "kept_without_price"),
@@ -41,7 +35,7 @@ class RepricingRun(Result):
 
     id: str
     state: State
-    """``cut_off``: begun by a console that has not said how it ended."""
+    """``cut_off``: the console that was at it has given no sign of life for a minute."""
     dry_run: bool
     """Whether it only says what would change."""
     takes_back: datetime | None
@@ -58,7 +52,7 @@ class RepricingRun(Result):
     """How many there are to be looked at; not known in the first moments."""
     checked: int
     changed: int
-    """Calls that have another cost now; by one that was cut off, as found when this was asked."""
+    """Calls with another cost; of one that failed or was cut off, as found when this was asked."""
     newly_priced: int
     still_unpriced: int
     kept_stated: int
@@ -69,7 +63,6 @@ class RepricingRun(Result):
     """The cost of all calls looked at, by currency; currencies are never added."""
     after: dict[str, Money]
     prices: tuple[PriceEntryChange, ...]
-    """Known as long as the console that did it runs."""
     error: str | None
 
 
@@ -109,7 +102,7 @@ class Asked:
 
 @dataclass
 class Run:
-    """A run while this console knows of it. One thread writes, others read."""
+    """A run in the console that is at it. One thread writes."""
 
     asked: Asked
     by: str
@@ -122,7 +115,6 @@ class Run:
     changed: int = 0
     report: RepriceReport | None = None
     error: str | None = None
-    stop: bool = False
     done: threading.Event = field(default_factory=threading.Event)
 
     def told(self) -> RepricingRun:
@@ -159,13 +151,13 @@ class Run:
             error=self.error,
         )
 
-    def noted(self, state: State | Literal["begun"], error: str | None = None) -> dict[str, Any]:
-        """It, as it is put into the history, where `remembered` finds it."""
-        facts = {**self.asked.facts, "state": state, "begun_at": self.begun_at}
-        if state == "begun":
+    def noted(self) -> dict[str, Any]:
+        """It, as it is put into the history when it begins and when it ends."""
+        facts = {**self.asked.facts, "state": self.state, "begun_at": self.begun_at}
+        if self.state == "running":
             return facts
-        if state == "failed":
-            return {**facts, "error": error}
+        if self.state == "failed":
+            return {**facts, "error": self.error}
         told = self.told()
         return {
             **facts,
@@ -176,48 +168,3 @@ class Run:
             "cost_after": told.after,
             "prices": [each.price_id for each in told.prices],
         }
-
-
-def remembered(house: House) -> RepricingRun | None:
-    """
-    The last run that the history knows of, of this console or another one; none for show.
-
-    One that was begun and of whose end nothing is known is ``cut_off``: what it changed is
-    counted. It may still be going on, in another console.
-    """
-    with house.database.reading() as connection:
-        found = changes_before(connection, kind=KIND, limit=1)
-    noted: Mapping[str, Any] = (found[0].after or {}) if found else {}
-    begun_at = _moment(noted.get("begun_at"))
-    if begun_at is None:
-        return None
-    state, takes_back = noted["state"], _moment(noted.get("takes_back"))
-    counts = {name: noted.get(name, 0) for name in _COUNTS}
-    calls, changed = noted.get("of_calls"), noted.get("calls", 0)
-    if state in ("begun", "failed"):
-        counts["checked"] = changed = corrections_at(house, begun_at)
-        calls = None if takes_back is None else corrections_at(house, takes_back)
-    return RepricingRun(
-        id=found[0].key,
-        state="cut_off" if state == "begun" else state,
-        dry_run=False,
-        takes_back=takes_back,
-        since=_moment(noted.get("since")),
-        until=_moment(noted.get("until")),
-        model=noted.get("model"),
-        unpriced_only=noted.get("unpriced_only", False),
-        by=found[0].changed_by or "",
-        begun_at=begun_at,
-        ended_at=None if state == "begun" else found[0].changed_at,
-        calls=calls,
-        changed=changed,
-        **counts,
-        before=noted.get("cost_before", {}),
-        after=noted.get("cost_after", {}),
-        prices=(),
-        error=noted.get("error"),
-    )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)

@@ -23,7 +23,7 @@ SENTENCES: Final = (
     "nobody has marked a call %(name)s",
     "no call was deleted at %(when)s, or all are back",
     "no calls are being priced again",
-    "no calls were priced again since this console was started",
+    "no calls were priced again in a console yet",
     "%(thing)s is at version %(version)s, not %(seen)s: %(who)s changed it at %(when)s. Read "
     "it again, and edit what it is now",
     "%(thing)s is at version %(version)s, not %(seen)s: %(who)s changed it since. Read it "
@@ -34,6 +34,12 @@ SENTENCES: Final = (
     "and edit what it is now",
     "%(thing)s has been changed meanwhile: read it again",
     "%(thing)s has no edit that could be taken back",
+    "%(thing)s has another edit by now: %(who)s changed it at %(when)s. Read it again, and edit "
+    "what it is now",
+    "%(thing)s has another edit by now: it was changed at %(when)s. Read it again, and edit what "
+    "it is now",
+    "%(thing)s is not there any more: %(who)s removed it at %(when)s",
+    "%(thing)s is not there any more: it was removed at %(when)s",
     "%(thing)s is resolved already; open it again first",
     "%(thing)s is resolved by itself, since its cause is gone; should that come back within "
     "the period, the alert opens by itself",
@@ -285,6 +291,7 @@ EXPECTED: Final = (
     "a list of providers",
     "the version of the entry that was seen",
     "the version that the edit led to",
+    "the number of the edit",
     "the word, and the version of it that was seen",
     "the number of an alert and its version, such as 7:3",
     "the number of an alert",

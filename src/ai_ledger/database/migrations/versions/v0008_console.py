@@ -1,4 +1,4 @@
-"""The tables of the console: access tokens, browser sessions, reports."""
+"""The tables of the console: access tokens, browser sessions, reports, re-pricing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Tokens and sessions by their hashes, and reports as they were made."""
+    """Tokens and sessions by their hashes, reports as they were made, the last re-pricing."""
     op.create_table(
         "ai_access_tokens",
         sa.Column(
@@ -57,3 +57,12 @@ def upgrade() -> None:
         sa.Column("body", long_text(), nullable=False),
     )
     op.create_index("ix_ai_reports_made", "ai_reports", ["made_at"])
+    op.create_table(
+        "ai_repricing_runs",
+        sa.Column("id", Label(36), primary_key=True),
+        sa.Column("going_on", sa.Integer),
+        sa.Column("seen_at", Moment, nullable=False),
+        sa.Column("stop", sa.Boolean, nullable=False),
+        sa.Column("body", long_text(), nullable=False),
+        sa.UniqueConstraint("going_on", name="uq_ai_repricing_runs_going_on"),
+    )
