@@ -284,7 +284,7 @@ def test_a_confined_admin_edits_the_rules_of_its_organisation(
         for path in (f"/api/v1/alert-rules/{rule_id}", f"/alerts/rules/{rule_id}"):
             assert client.get(path).status_code == 404
         assert client.delete(f"/api/v1/alert-rules/{rule_id}").status_code == 404
-        form = {"version": "1"}
+        form = {"version": "1", "edit": "1"}
         assert client.post(f"/alerts/rules/{rule_id}/undo", data=form).status_code == 404
     assert "of globex" not in client.get("/alerts/rules").text
 

@@ -171,13 +171,21 @@ WRONG: dict[str, list[dict[str, str] | None]] = {
     ],
     "/budgets/quota/remove": [quota(), quota(model="m", version="99")],
     "/budgets/quota/allow": [quota(), quota(model="m", version="99")],
-    "/budgets/quota/undo": [quota(), quota(model="m", version="99")],
+    "/budgets/quota/undo": [
+        quota(),
+        quota(model="m", version="99"),
+        quota(model="m", version="99", edit="99"),
+    ],
     "/budgets/switch/save": [
         {"model": ""},
         {"model": "m", "max_concurrent": "x"},
         {"model": "m", "off": "0", "version": "99"},
     ],
-    "/budgets/switch/undo": [{"model": "none"}, {"model": "m", "version": "99"}],
+    "/budgets/switch/undo": [
+        {"model": "none"},
+        {"model": "m", "version": "99"},
+        {"model": "m", "version": "99", "edit": "99"},
+    ],
     # Alerts and rules
     "/alerts/99": [None],
     "/alerts/99/ack": [{}],
@@ -229,6 +237,7 @@ WRONG: dict[str, list[dict[str, str] | None]] = {
     ],
     "/alerts/rules/1/enable": [{"version": "99"}],
     "/alerts/rules/1/remove": [{"version": "99"}],
+    "/alerts/rules/1/undo": [{}, {"version": "99"}, {"version": "99", "edit": "99"}],
     "/alerts/rules/99/remove": [{}],
     # Models and prices
     "/models/entry?kind=model&name=none": [None],
@@ -280,7 +289,11 @@ WRONG: dict[str, list[dict[str, str] | None]] = {
         entry("model", name="m", action="disable", version="99"),
         entry("model", name="none", action="disable", version="1"),
     ],
-    "/models/undo": [entry("model", name="m"), entry("model", name="m", version="99")],
+    "/models/undo": [
+        entry("model", name="m"),
+        entry("model", name="m", version="99"),
+        entry("model", name="m", version="99", edit="99"),
+    ],
     "/models/test": [
         entry("model", name="none"),
         entry("model", name="m", operation="x"),
@@ -312,7 +325,12 @@ WRONG: dict[str, list[dict[str, str] | None]] = {
     ],
     "/words/switch": [{"id": "1", "version": "99"}, {"id": "99", "version": "1"}],
     "/words/remove": [{"id": "1", "version": "99"}],
-    "/words/undo": [{"id": "1", "version": "99"}, {"id": "99", "version": "1"}],
+    "/words/undo": [
+        {"id": "1"},
+        {"id": "1", "version": "99"},
+        {"id": "1", "version": "99", "edit": "99"},
+        {"id": "99", "version": "1", "edit": "1"},
+    ],
     "/words/settings": [{"fuzzy": "1", "version": "99"}],
     "/words/check": [{"text": "x" * 300_000}],
     "/words/import": [{}],

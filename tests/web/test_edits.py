@@ -162,6 +162,7 @@ def offered(client: TestClient, path: str, form: dict[str, str]) -> dict[str, An
             id="a word",
         ),
         pytest.param("/words/switch", {"id": "1", "active": "1", "version": "2"}, id="its use"),
+        pytest.param("/words/settings", {"fuzzy": "1", "version": "0"}, id="the filter"),
         pytest.param("/alerts/rules/1/enable", {"enabled": "1", "version": "2"}, id="a rule"),
     ],
 )  # fmt: skip
@@ -201,7 +202,7 @@ def test_nobody_takes_back_what_is_not_theirs(edited: Ledger, visitor: Visitor) 
     words = WordList(edited)
     words.edit(1, org_id="globex", version=2)
     words.edit(1, org_id="acme", version=3)
-    form = {"id": "1", "version": "4"}
+    form = {"id": "1", "version": "4", "edit": str(words.history(1, limit=1)[0].id)}
 
     confined = visitor(org_id="acme").post("/words/undo", data=form, headers=SCRIPT)
     operator = visitor(role="operator").post("/words/undo", data=form, headers=SCRIPT)
@@ -215,12 +216,13 @@ def test_an_edit_of_somebody_else_is_not_taken_back(edited: Ledger, visitor: Vis
     Once somebody has edited it since, the undo of a quota, a switch or a word is refused.
     """
     client = visitor()
-    for path, form in (
-        ("/budgets/quota/undo", {"org_id": "acme", "model": "qwen-plus"}),
-        ("/budgets/switch/undo", {"model": "qwen-plus"}),
-        ("/words/undo", {"id": "1"}),
+    for history, path, form in (
+        (HISTORIES[2], "/budgets/quota/undo", {"org_id": "acme", "model": "qwen-plus"}),
+        (HISTORIES[3], "/budgets/switch/undo", {"model": "qwen-plus"}),
+        (HISTORIES[4], "/words/undo", {"id": "1"}),
     ):
-        answer = client.post(path, data={**form, "version": "1"}, headers=SCRIPT)
+        first = str(client.get(history).json()[-1]["id"])
+        answer = client.post(path, data={**form, "version": "1", "edit": first}, headers=SCRIPT)
         assert answer.status_code == 409, path
 
     assert Quotas(edited).get("acme", "qwen-plus").tokens == 7
@@ -302,3 +304,140 @@ def test_what_was_made_again_since_stays(edited: Ledger, visitor: Visitor) -> No
 
     assert late.status_code == 409
     assert quotas.get("acme", "qwen-plus").tokens == 11
+
+
+def make_word(ledger: Ledger) -> None:
+    WordList(ledger).add("falcon", action="warn", by="bob")
+
+
+def make_quota(ledger: Ledger) -> None:
+    Quotas(ledger).set("acme", "qwen-plus", tokens=9, by="bob")
+
+
+def make_rule(ledger: Ledger) -> None:
+    with Alerts(ledger) as alerts:
+        alerts.add_rule(Rule(name="failures", kind="failure_rate"), by="bob")
+
+
+def make_model(ledger: Ledger) -> None:
+    Catalog(ledger).add_model("qwen-plus", provider="dashscope", by="bob")
+
+
+def take_word(ledger: Ledger) -> None:
+    (word,) = WordList(ledger).list()
+    WordList(ledger).remove(word.id, by="bob")
+
+
+def take_rule(ledger: Ledger) -> None:
+    with Alerts(ledger) as alerts:
+        alerts.remove_rule("failures", by="bob")
+
+
+def take_model(ledger: Ledger) -> None:
+    Catalog(ledger).remove_model("qwen-plus", by="bob")
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "make", "take"),
+    [
+        pytest.param("/words/remove", {"id": "1"}, make_word, take_word, id="a word"),
+        pytest.param(
+            "/budgets/quota/remove",
+            {"org_id": "acme", "model": "qwen-plus"},
+            make_quota,
+            remove_quota,
+            id="a quota",
+        ),
+        pytest.param("/alerts/rules/1/remove", {}, make_rule, take_rule, id="a rule"),
+        pytest.param(
+            "/models/switch",
+            {"kind": "model", "name": "qwen-plus", "action": "remove"},
+            make_model,
+            take_model,
+            id="a model",
+        ),
+    ],
+)
+@pytest.mark.parametrize("by_undo", [False, True], ids=["by hand", "by the same undo"])
+def test_what_was_removed_again_since_stays_away(
+    edited: Ledger,
+    visitor: Visitor,
+    path: str,
+    form: dict[str, str],
+    make: Callable[[Ledger], None],
+    take: Callable[[Ledger], None],
+    by_undo: bool,
+) -> None:
+    """
+    The undo of a removal is too late once it was there again and somebody else has removed it.
+    """
+    client = visitor()
+    removal = offered(client, path, {**form, "version": "2"})
+    assert removal is not None
+    if by_undo:
+        offered(client, removal["path"], removal["fields"])
+    else:
+        make(edited)
+    take(edited)
+    newest = client.get(f"{API}/changes?limit=1").json()
+
+    late = client.post(removal["path"], data=removal["fields"], headers=SCRIPT)
+
+    assert late.status_code == 409
+    assert client.get(f"{API}/changes?limit=1").json() == newest
+
+
+@pytest.mark.parametrize(("field", "value"), [("word", "eagle"), ("note", "mine")])
+def test_a_word_that_was_added_again_and_edited_is_not_added_twice(
+    edited: Ledger, visitor: Visitor, field: str, value: str
+) -> None:
+    """
+    The undo of a removal is too late once somebody has added the word and edited it, its name too.
+    """
+    client = visitor()
+    removal = offered(client, "/words/remove", {"id": "1", "version": "2"})
+    make_word(edited)
+    fields: dict[str, Any] = {field: value}
+    WordList(edited).edit(2, by="bob", **fields)
+    assert removal is not None
+
+    late = client.post(removal["path"], data=removal["fields"], headers=SCRIPT)
+
+    assert late.status_code == 409
+    assert [each.id for each in WordList(edited).list()] == [2]
+
+
+def test_words_of_others_are_no_reason_to_refuse(edited: Ledger, visitor: Visitor) -> None:
+    """
+    A word that was removed comes back whatever became of the same word of an organisation.
+    """
+    client = visitor()
+    removal = offered(client, "/words/remove", {"id": "1", "version": "2"})
+    words = WordList(edited)
+    theirs = words.add("falcon", org_id="acme", by="bob")
+    words.remove(theirs.id, by="bob")
+    words.add("eagle", by="bob")
+    assert removal is not None
+
+    offered(client, removal["path"], removal["fields"])
+
+    assert {each.word for each in words.list()} == {"eagle", "falcon"}
+
+
+def test_a_version_that_comes_again_is_another_edit(edited: Ledger, visitor: Visitor) -> None:
+    """
+    A quota made anew counts its versions from 1: the undo of an edit before knows the difference.
+    """
+    client, quotas = visitor(), Quotas(edited)
+    form = {"org_id": "acme", "model": "qwen-plus", "version": "2"}
+    theirs = offered(client, "/budgets/quota/allow", form)
+    quotas.remove("acme", "qwen-plus", by="bob")
+    for tokens in (1, 2, 3):
+        quotas.set("acme", "qwen-plus", tokens=tokens, by="bob")
+    assert theirs is not None
+    assert quotas.get("acme", "qwen-plus").version == int(theirs["fields"]["version"])
+
+    late = client.post(theirs["path"], data=theirs["fields"], headers=SCRIPT)
+
+    assert late.status_code == 409
+    assert quotas.get("acme", "qwen-plus").tokens == 3

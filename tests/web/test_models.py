@@ -13,6 +13,7 @@ from tests.web.conftest import Visitor
 from ai_ledger import Ledger
 from ai_ledger.access import Access
 from ai_ledger.catalog import Catalog
+from ai_ledger.catalog.entries import Kind
 from ai_ledger.database.upgrade import upgrade
 from ai_ledger.sinks.sql.shared import close_databases
 from ai_ledger.web import create_app
@@ -157,7 +158,7 @@ def test_a_day_begins_in_the_readers_zone(ledger: Ledger, catalog: Catalog) -> N
 
 @pytest.mark.parametrize("kind", ["provider", "model"])
 def test_every_edit_of_a_page_can_be_taken_back(
-    visitor: Visitor, catalog: Catalog, kind: str
+    visitor: Visitor, catalog: Catalog, kind: Kind
 ) -> None:
     """
     Undo makes an entry what it was: after an edit, a switch, a removal and an addition.
@@ -166,6 +167,9 @@ def test_every_edit_of_a_page_can_be_taken_back(
     name = "router" if kind == "provider" else "openai/gpt-4o"
     read = catalog.provider if kind == "provider" else catalog.model
     first = read(name).fields()
+
+    def newest(name: str) -> str:
+        return str(catalog.history(kind, name, limit=1)[0].id)
 
     def act(path: str, **form: str) -> None:
         version = str(read(name).version)
@@ -181,15 +185,13 @@ def test_every_edit_of_a_page_can_be_taken_back(
     ):
         act(path, **form)
         assert read(name).fields() != first
-        act("/models/undo")
+        act("/models/undo", edit=newest(name))
         assert read(name).fields() == first
 
     client.post("/models/save", data={"kind": kind, "name": "fresh", "provider": "router"})
-    fresh = catalog.provider("fresh") if kind == "provider" else catalog.model("fresh")
-    form = {"kind": kind, "name": "fresh", "version": str(fresh.version)}
-    client.post("/models/undo", data=form, headers=HX)
-    after = catalog.provider("fresh") if kind == "provider" else catalog.model("fresh")
-    assert after.status == "deleted"
+    form = {"kind": kind, "name": "fresh", "version": str(read("fresh").version)}
+    client.post("/models/undo", data={**form, "edit": newest("fresh")}, headers=HX)
+    assert read("fresh").status == "deleted"
 
 
 def test_undo_gives_the_default_back(visitor: Visitor, catalog: Catalog) -> None:
@@ -210,7 +212,8 @@ def test_undo_gives_the_default_back(visitor: Visitor, catalog: Catalog) -> None
         return edit(name, default=True)
 
     def undo(name: str, version: int) -> int:
-        form = {"kind": "provider", "name": name, "version": str(version)}
+        newest = catalog.history("provider", name, limit=1)[0].id
+        form = {"kind": "provider", "name": name, "version": str(version), "edit": str(newest)}
         return client.post("/models/undo", data=form, headers=HX).status_code
 
     version = make_default("router")
@@ -241,15 +244,13 @@ def test_undo_takes_back_no_other_edit(visitor: Visitor, catalog: Catalog) -> No
     Once somebody else has edited the entry, undoing the edit before is refused.
     """
     client = visitor()
-    client.post(
-        "/models/switch",
-        data={"kind": "model", "name": "qwen-plus", "action": "disable", "version": "1"},
-    )
+    entry = {"kind": "model", "name": "qwen-plus"}
+    client.post("/models/switch", data={**entry, "action": "disable", "version": "1"})
+    edit = catalog.history("model", "qwen-plus", limit=1)[0].id
     catalog.edit_model("qwen-plus", version=2, timeout_s=9)
 
-    answer = client.post(
-        "/models/undo", data={"kind": "model", "name": "qwen-plus", "version": "2"}, headers=HX
-    )
+    form = {**entry, "version": "2", "edit": str(edit)}
+    answer = client.post("/models/undo", data=form, headers=HX)
 
     assert answer.status_code == 409
     assert (catalog.model("qwen-plus").status, catalog.model("qwen-plus").timeout_s) == (

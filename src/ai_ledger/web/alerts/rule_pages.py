@@ -15,7 +15,7 @@ from ai_ledger.query import GROUP_FIELDS
 from ai_ledger.web.alerts import rules
 from ai_ledger.web.alerts.conditions import lines_of, where_of
 from ai_ledger.web.alerts.shown import RuleRow, rule_row
-from ai_ledger.web.edits import REMOVED
+from ai_ledger.web.edits import WayBack
 from ai_ledger.web.forms import Fields, posted
 from ai_ledger.web.language import Labels
 from ai_ledger.web.parameters import Page
@@ -137,23 +137,14 @@ def remove(request: Request, form: Fields) -> Response:
     message = visit.language.gettext("Rule “%(name)s” was removed.")
     if form.flag("leave"):
         return moved(request, path_of(request, "alert_rules"))
-    return done(
-        request,
-        message % {"name": Labels(visit.language).rule(gone.name)},
-        back=path_of(request, "alert_rules"),
-        undo=path_of(request, "alert_rule_undo", rule_id=rule_id),
-        fields={"version": str(REMOVED)},
-    )
+    return _changed(request, gone, message, None)
 
 
 def undo(request: Request, form: Fields) -> Response:
     """Take the last edit of a rule back."""
     visit = visit_of(request)
     visit.desk.require("admin")
-    version = form.whole("version")
-    if version is None:
-        raise InvalidValue("version", None, "the version that the edit led to")
-    rule = rules.undo(visit.desk, request.path_params["rule_id"], version)
+    rule = rules.undo(visit.desk, request.path_params["rule_id"], WayBack.posted(form))
     name = Labels(visit.language).rule(rule.name)
     message = visit.language.gettext("Rule “%(name)s” is as it was before.")
     back = path_of(request, "alert_rules")
@@ -243,13 +234,14 @@ def _edited(visit: Visit, rule_id: int, edit: Callable[[], RuleRow]) -> RuleRow:
 
 def _changed(request: Request, rule: RuleRow, message: str, seen: int | None) -> Response:
     """The answer to an edit, which offers to take it back: not one that changed nothing."""
-    return done(
-        request,
-        message % {"name": Labels(visit_of(request).language).rule(rule.name)},
-        back=path_of(request, "alert_rules"),
-        undo=None if rule.version == seen else path_of(request, "alert_rule_undo", rule_id=rule.id),
-        fields={"version": str(rule.version)},
-    )
+    visit = visit_of(request)
+    told = message % {"name": Labels(visit.language).rule(rule.name)}
+    back = path_of(request, "alert_rules")
+    if rule.version == seen:
+        return done(request, told, back=back)
+    way = WayBack.of(rules.history(visit.desk, rule.id, 1), rule.version)
+    undo = path_of(request, "alert_rule_undo", rule_id=rule.id)
+    return done(request, told, back=back, undo=undo, fields=way.fields)
 
 
 routes: list[BaseRoute] = [

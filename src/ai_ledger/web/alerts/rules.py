@@ -9,7 +9,7 @@ from ai_ledger.alerts.rulebook import EDITABLE
 from ai_ledger.errors import InvalidValue
 from ai_ledger.web.alerts.shown import RuleRow, rule_row
 from ai_ledger.web.budgets.standing import concerns
-from ai_ledger.web.edits import SHOWN, Edit, edits_of, taken_back
+from ai_ledger.web.edits import SHOWN, Edit, WayBack, edits_of, taken_back, with_successors
 
 if TYPE_CHECKING:
     from ai_ledger.web.house import Desk
@@ -61,17 +61,21 @@ def remove(desk: Desk, rule_id: int, version: int | None) -> RuleRow:
     return before
 
 
-def undo(desk: Desk, rule_id: int, version: int) -> RuleRow:
+def undo(desk: Desk, rule_id: int, way: WayBack) -> RuleRow:
     """
-    Take the last edit of a rule back, if that led to *version*.
+    Take the last edit of a rule back, if that is the one of *way*.
 
-    One that was removed, which led to `REMOVED`, is added again, with a new number.
+    One that was removed is added again, with a new number.
 
     Raises:
         NotFound: There never was one, for this reader.
-        EditConflict: It has been edited or removed since.
+        EditConflict: It has been edited or removed since, or added again.
+        AlreadyThere: Another rule has become what it was.
     """
     desk.require("admin")
+
+    def named(fields: dict[str, Any]) -> tuple[object, object]:
+        return fields.get("org_id"), fields.get("name")
 
     def fields_of(before: dict[str, Any]) -> dict[str, Any]:
         said = {name: before[name] for name in EDITABLE if name in before}
@@ -85,11 +89,11 @@ def undo(desk: Desk, rule_id: int, version: int) -> RuleRow:
 
     return taken_back(
         f"rule {rule_id}",
-        desk.alerts.history("rule", rule_id, limit=1),
-        version,
-        edit=lambda before: edit(desk, rule_id, fields_of(before), version),
+        with_successors(desk.house.database, desk.alerts.history("rule", rule_id, limit=1), named),
+        way,
+        edit=lambda before: edit(desk, rule_id, fields_of(before), way.version),
         add=add_again,
-        remove=lambda: remove(desk, rule_id, version),
+        remove=lambda: remove(desk, rule_id, way.version),
     )
 
 

@@ -12,7 +12,7 @@ from ai_ledger.policies.quotas import EVERY
 from ai_ledger.policies.quotas.quota import folded, name_of
 from ai_ledger.policies.quotas.tokens import budget_name
 from ai_ledger.stats.results import Result
-from ai_ledger.web.edits import REMOVED, SHOWN, Edit, edits_of, taken_back
+from ai_ledger.web.edits import SHOWN, Edit, WayBack, edits_of, taken_back
 
 if TYPE_CHECKING:
     from ai_ledger.policies.quotas import ModelSwitch, Quota
@@ -22,6 +22,8 @@ _FIELDS: Final = (
     *("enabled", "min_interval_s", "tokens", "valid_from", "valid_until"),
     *("rates", "max_concurrent", "shared"),
 )
+_NEW: Final = 0
+"""The version of what is not there."""
 
 
 class QuotaRow(Result):
@@ -130,15 +132,14 @@ def remove(desk: Desk, org_id: str, model: str, version: int | None) -> Quota:
     return before
 
 
-def undo(desk: Desk, org_id: str, model: str, version: int) -> Quota | QuotaRow:
+def undo(desk: Desk, org_id: str, model: str, way: WayBack) -> Quota | QuotaRow:
     """
-    Make a quota what it was before its last edit, if that led to *version*.
+    Make a quota what it was before its last edit, if that is the one of *way*.
 
-    One that was removed, which led to `REMOVED`, is made again.
+    One that was removed is made again.
 
     Raises:
-        NotFound: There never was one.
-        EditConflict: It has been edited since.
+        EditConflict: It was never edited, or has been since.
         AlreadyThere: It was removed, and there is another one by now.
     """
     desk.require("admin", everywhere=True)
@@ -149,10 +150,10 @@ def undo(desk: Desk, org_id: str, model: str, version: int) -> Quota | QuotaRow:
     return taken_back(
         f"quota {name_of(org_id, model)}",
         desk.house.quotas.history(org_id, model, limit=1),
-        version,
-        edit=lambda before: put(before, version),
-        add=lambda before: put(before, REMOVED),
-        remove=lambda: remove(desk, org_id, model, version),
+        way,
+        edit=lambda before: put(before, way.version),
+        add=lambda before: put(before, _NEW),
+        remove=lambda: remove(desk, org_id, model, way.version),
     )
 
 
@@ -210,9 +211,9 @@ def switch_history(desk: Desk, model: str, limit: int = SHOWN) -> list[Edit]:
     return edits_of(found)
 
 
-def undo_switch(desk: Desk, model: str, version: int) -> Switch:
+def undo_switch(desk: Desk, model: str, way: WayBack) -> Switch:
     """
-    Make the switch of a model what it was before its last edit, if that led to *version*.
+    Make the switch of a model what it was before its last edit, if that is the one of *way*.
 
     Raises:
         EditConflict: It was never edited, or has been since.
@@ -225,14 +226,14 @@ def undo_switch(desk: Desk, model: str, version: int) -> Switch:
             model,
             off=before["off"],
             max_concurrent=before["max_concurrent"],
-            version=version,
+            version=way.version,
         )
 
     # One that was made is not removed: it says that nothing holds.
     return taken_back(
         f"switch of model {model!r}",
         desk.house.quotas.history(None, model, limit=1),
-        version,
+        way,
         edit=put,
         add=put,
         remove=lambda: put({"off": False, "max_concurrent": 0}),

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 from ai_ledger.errors import AlreadyThere, EditConflict, InvalidValue, NotFound
 from ai_ledger.policies.quotas.quota import name_of
 from ai_ledger.web.budgets import quota
-from ai_ledger.web.edits import REMOVED
+from ai_ledger.web.edits import WayBack
 from ai_ledger.web.forms import Fields, posted
 from ai_ledger.web.parameters import Page
 from ai_ledger.web.rendering import done, part_of, path_of, render
@@ -121,17 +121,17 @@ def remove(request: Request, form: Fields) -> Response:
         lambda: _now(visit, _stored(visit, org_id, model)),
     )
     message = visit.language.gettext("Quota %(name)s was removed.")
-    return _done(request, gone, message, led_to=REMOVED)
+    return _done(request, gone, message)
 
 
 def undo(request: Request, form: Fields) -> Response:
     """Take the last edit of a quota back."""
     visit = visit_of(request)
     visit.desk.require("admin", everywhere=True)
-    org_id, model, version = form.raw("org_id"), form.raw("model"), _version(form)
+    org_id, model, way = form.raw("org_id"), form.raw("model"), WayBack.posted(form)
     undone = _quicker(
         visit,
-        lambda: quota.undo(visit.desk, org_id, model, version),
+        lambda: quota.undo(visit.desk, org_id, model, way),
         lambda: _now(visit, _stored(visit, org_id, model)),
     )
     message = visit.language.gettext("%(name)s is what it was before")
@@ -163,23 +163,22 @@ def set_switch(request: Request, form: Fields) -> Response:
         if saved.off
         else _("Model %(name)s is switched on.")
     )
-    return done(
-        request,
-        message % {"name": saved.model},
-        back=path_of(request, "budgets"),
-        undo=None if saved.version == seen else path_of(request, "switch_undo"),
-        fields={"model": saved.model, "version": str(saved.version)},
-    )
+    told, back = message % {"name": saved.model}, path_of(request, "budgets")
+    if saved.version == seen:
+        return done(request, told, back=back)
+    way = WayBack.of(quota.switch_history(visit.desk, saved.model, 1), saved.version)
+    fields = {"model": saved.model, **way.fields}
+    return done(request, told, back=back, undo=path_of(request, "switch_undo"), fields=fields)
 
 
 def undo_switch(request: Request, form: Fields) -> Response:
     """Take the last edit of a model's switch back."""
     visit = visit_of(request)
     visit.desk.require("admin", everywhere=True)
-    model, version = form.raw("model"), _version(form)
+    model, way = form.raw("model"), WayBack.posted(form)
     undone = _quicker(
         visit,
-        lambda: quota.undo_switch(visit.desk, model, version),
+        lambda: quota.undo_switch(visit.desk, model, way),
         lambda: _switch_now(visit, model),
     )
     message = visit.language.gettext("%(name)s is what it was before")
@@ -192,24 +191,15 @@ def _done(
     message: str,
     *,
     seen: int | None = None,
-    led_to: int | None = None,
 ) -> Response:
     """The answer to an edit, which offers to take it back: not one that changed nothing."""
-    version = row.version if led_to is None else led_to
-    return done(
-        request,
-        message % {"name": name_of(row.org_id, row.model)},
-        back=path_of(request, "budgets"),
-        undo=None if row.version == seen else path_of(request, "quota_undo"),
-        fields={"org_id": row.org_id, "model": row.model, "version": str(version)},
-    )
-
-
-def _version(form: Fields) -> int:
-    version = form.whole("version")
-    if version is None:
-        raise InvalidValue("version", None, "the version that the edit led to")
-    return version
+    told, back = message % {"name": name_of(row.org_id, row.model)}, path_of(request, "budgets")
+    if row.version == seen:
+        return done(request, told, back=back)
+    desk = visit_of(request).desk
+    way = WayBack.of(quota.history(desk, row.org_id, row.model, 1), row.version)
+    fields = {"org_id": row.org_id, "model": row.model, **way.fields}
+    return done(request, told, back=back, undo=path_of(request, "quota_undo"), fields=fields)
 
 
 def _named(request: Request) -> tuple[str, str]:

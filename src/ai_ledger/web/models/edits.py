@@ -13,7 +13,7 @@ from ai_ledger.catalog.files import read_catalog
 from ai_ledger.database.changes import MAX_CHANGES, Change, changes_before
 from ai_ledger.database.versions import require_version
 from ai_ledger.errors import InvalidValue
-from ai_ledger.web.edits import REMOVED, taken_back
+from ai_ledger.web.edits import WayBack, taken_back
 from ai_ledger.web.house import Desk
 from ai_ledger.web.models.shapes import CatalogImport, ImportedEntry
 from ai_ledger.web.models.variables import refuse_variables
@@ -93,9 +93,9 @@ def add_price(desk: Desk, name: str, version: int, price: Mapping[str, Any]) -> 
     )
 
 
-def undo(desk: Desk, kind: Kind, name: str, version: int) -> Entry:
+def undo(desk: Desk, kind: Kind, name: str, way: WayBack) -> Entry:
     """
-    Make an entry what it was before its last edit, if that led to *version*.
+    Make an entry what it was before its last edit, if that is the one of *way*.
 
     If that edit made it the default provider, the one that was it before is so again.
 
@@ -108,23 +108,23 @@ def undo(desk: Desk, kind: Kind, name: str, version: int) -> Entry:
     entry: Entry = catalog.provider(name) if kind == "provider" else catalog.model(name)
     changes = catalog.history(kind, entry.name, limit=1)
     what = f"{kind} {entry.name!r}"
-    require_version(what, version, entry.version, entry.updated_by, entry.updated_at)
+    require_version(what, way.version, entry.version, entry.updated_by, entry.updated_at)
     heir: ProviderEntry | None = None
     if changes and isinstance(entry, ProviderEntry):
         heir = _demoted_by(desk, entry, changes[0])
 
     def put(before: dict[str, Any]) -> Entry:
         fields = {field: value for field, value in before.items() if field != "version"}
-        return edit(desk, kind, entry.name, version, fields)
+        return edit(desk, kind, entry.name, way.version, fields)
 
     undone = taken_back(
         what,
         changes,
-        # What is removed is there still, with a mark, and at the version that was named.
-        REMOVED if entry.status == "deleted" else version,
+        way,
         edit=put,
+        # What is removed is there still, with a mark.
         add=put,
-        remove=lambda: switch(desk, kind, entry.name, "remove", version),
+        remove=lambda: switch(desk, kind, entry.name, "remove", way.version),
     )
     if heir is not None and catalog.default_provider() is None:
         edit(desk, "provider", heir.name, heir.version, {"default": True})

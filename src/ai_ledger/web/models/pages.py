@@ -14,6 +14,7 @@ from ai_ledger.catalog.checks import MAX_MODEL_NAME
 from ai_ledger.catalog.entries import API_TYPES, KINDS, PROVIDER_TYPES, Kind
 from ai_ledger.currencies import CURRENCIES
 from ai_ledger.errors import InvalidValue
+from ai_ledger.web.edits import WayBack
 from ai_ledger.web.forms import Fields, posted
 from ai_ledger.web.models import drafts, edits, shelf, trials
 from ai_ledger.web.models.edits import ACTIONS
@@ -185,11 +186,9 @@ def _undo(request: Request, form: Fields) -> Response:
     """Take the last edit of an entry back."""
     visit = visit_of(request)
     _ = visit.language.gettext
-    version = form.whole("version")
-    if version is None:
-        raise InvalidValue("version", None, "the version that the edit led to")
-    kind = _kind(form.text("kind"))
-    undone = edits.undo(visit.desk, kind, form.text("name") or "", version)
+    visit.desk.require("admin", everywhere=True)
+    kind, way = _kind(form.text("kind")), WayBack.posted(form)
+    undone = edits.undo(visit.desk, kind, form.text("name") or "", way)
     return done(
         request,
         _("%(name)s is what it was before") % {"name": undone.name},
@@ -266,13 +265,14 @@ def _done(
     request: Request, kind: Kind, entry: edits.Entry, message: str, *, seen: int | None
 ) -> Response:
     """The answer to an edit, which offers to take it back: not one that changed nothing."""
-    return done(
-        request,
-        message % {"name": entry.name},
-        back=_entry_path(request, kind, entry.name),
-        undo=None if entry.version == seen else path_of(request, "catalog_undo"),
-        fields={"kind": kind, "name": entry.name, "version": str(entry.version)},
+    told, back = message % {"name": entry.name}, _entry_path(request, kind, entry.name)
+    if entry.version == seen:
+        return done(request, told, back=back)
+    way = WayBack.of(
+        shelf.history(visit_of(request).desk, kind, entry.name, limit=1), entry.version
     )
+    fields = {"kind": kind, "name": entry.name, **way.fields}
+    return done(request, told, back=back, undo=path_of(request, "catalog_undo"), fields=fields)
 
 
 routes: list[BaseRoute] = [

@@ -16,7 +16,7 @@ from ai_ledger.policies.words import Word, WordList
 from ai_ledger.policies.words import WordSettings as StoredSettings
 from ai_ledger.policies.words.files import Bounds, ImportReport, csv_of, import_words
 from ai_ledger.policies.words.rows import DRAFT_FIELDS, Action
-from ai_ledger.web.edits import SHOWN, Edit, edits_of, taken_back
+from ai_ledger.web.edits import SHOWN, Edit, WayBack, edits_of, taken_back, with_successors
 from ai_ledger.web.house import Desk
 from ai_ledger.web.words.shapes import ImportLine, Settings, WordImport, WordView
 
@@ -141,19 +141,22 @@ def remove(desk: Desk, id: int, version: int | None) -> WordView:
     return view(desk, _rows(desk).remove(id, version=version, by=desk.by))
 
 
-def undo(desk: Desk, id: int, version: int) -> WordView:
+def undo(desk: Desk, id: int, way: WayBack) -> WordView:
     """
-    Make a word what it was before its last edit, if that led to *version*.
+    Make a word what it was before its last edit, if that is the one of *way*.
 
-    One that was removed, which led to `REMOVED`, is added again, with another id.
+    One that was removed is added again, with another id.
 
     Raises:
         NotFound: There never was one that is this reader's.
         AccessDenied: The reader may not change it.
-        EditConflict: It has been edited since.
-        AlreadyThere: The organisation has such a word by now.
+        EditConflict: It has been edited since, or added again.
+        AlreadyThere: Another word has become what it was.
     """
     desk.require("admin")
+
+    def named(fields: Mapping[str, Any]) -> tuple[object, object]:
+        return fields.get("org_id"), fields.get("word")
 
     def fields_of(before: Mapping[str, Any]) -> dict[str, Any]:
         return {name: before[name] for name in DRAFT_FIELDS if name in before}
@@ -164,11 +167,11 @@ def undo(desk: Desk, id: int, version: int) -> WordView:
 
     return taken_back(
         f"word {id}",
-        _history(desk, id, 1),
-        version,
-        edit=lambda before: edit(desk, id, version, fields_of(before), literal=True),
+        with_successors(desk.house.database, _history(desk, id, 1), named),
+        way,
+        edit=lambda before: edit(desk, id, way.version, fields_of(before), literal=True),
         add=add_again,
-        remove=lambda: remove(desk, id, version),
+        remove=lambda: remove(desk, id, way.version),
     )
 
 

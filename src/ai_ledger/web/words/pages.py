@@ -14,7 +14,7 @@ from ai_ledger.errors import InvalidValue, NotFound
 from ai_ledger.policies.words.files import ENCODINGS
 from ai_ledger.policies.words.rows import ACTIONS, MATCHES, Action
 from ai_ledger.web.digits import whole_number
-from ai_ledger.web.edits import REMOVED
+from ai_ledger.web.edits import WayBack
 from ai_ledger.web.forms import Fields, posted
 from ai_ledger.web.parameters import Page
 from ai_ledger.web.rendering import attachment, done, is_partial, path_of, render
@@ -132,14 +132,15 @@ def _remove(request: Request, form: Fields) -> Response:
     id, version = _which(form)
     removed = lists.remove(visit.desk, id, version)
     message = visit.language.gettext("%(word)s is removed")
-    return _done(request, removed, message, back=path_of(request, "words"), led_to=REMOVED)
+    return _done(request, removed, message, back=path_of(request, "words"))
 
 
 def _undo(request: Request, form: Fields) -> Response:
     """Take the last edit of a word back."""
     visit = visit_of(request)
     visit.desk.require("admin")
-    undone = lists.undo(visit.desk, *_which(form))
+    way, (id, _version) = WayBack.posted(form), _which(form)
+    undone = lists.undo(visit.desk, id, way)
     message = visit.language.gettext("%(name)s is what it was before")
     return done(request, message % {"name": undone.word}, back=path_of(request, "words"))
 
@@ -151,7 +152,6 @@ def _done(
     *,
     back: str,
     seen: int | None = None,
-    led_to: int | None = None,
 ) -> Response:
     """
     The answer to an edit, which offers to take it back.
@@ -163,29 +163,26 @@ def _done(
         back: The page for browsers without scripts.
         seen: The version before; where it is the same still, nothing was changed, and
             the edit before is not this reader's to take back.
-        led_to: The version that the edit led to, if not that of *word*.
     """
-    version = word.version if led_to is None else led_to
-    return done(
-        request,
-        message % {"word": word.word},
-        back=back,
-        undo=None if word.version == seen else path_of(request, "words_undo"),
-        fields={"id": str(word.id), "version": str(version)},
-    )
+    told = message % {"word": word.word}
+    if word.version == seen:
+        return done(request, told, back=back)
+    way = WayBack.of(lists.history(visit_of(request).desk, word.id, 1), word.version)
+    fields = {"id": str(word.id), **way.fields}
+    return done(request, told, back=back, undo=path_of(request, "words_undo"), fields=fields)
 
 
 def _settings(request: Request, form: Fields) -> Response:
     """Switch fuzzy matching on or off."""
     visit = visit_of(request)
     _ = visit.language.gettext
-    fuzzy = form.flag("fuzzy")
-    after = lists.set_fuzzy(visit.desk, fuzzy, form.whole("version"))
+    fuzzy, seen = form.flag("fuzzy"), form.whole("version")
+    after = lists.set_fuzzy(visit.desk, fuzzy, seen)
     return done(
         request,
         _("Fuzzy matching is on") if fuzzy else _("Fuzzy matching is off"),
         back=path_of(request, "words"),
-        undo=path_of(request, "words_settings"),
+        undo=None if after.version == seen else path_of(request, "words_settings"),
         fields={"fuzzy": "" if fuzzy else "1", "version": str(after.version)},
     )
 
