@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tests.web import sample
@@ -191,3 +192,79 @@ def test_hostile_texts_are_texts(filled: Ledger, visitor: Visitor, text: str) ->
 
     assert (summary.status_code, summary.json()["calls"]) == (200, 0)
     assert profile.status_code == 404
+
+
+KINDS = [("sessions", "session_id"), ("users", "user_id"), ("devices", "device_id")]
+IDS = [
+    "a/b",
+    "/",
+    "//evil.example/x",
+    "../../x",
+    "..",
+    ".",
+    "a/",
+    "50%",
+    "a?b=c&d#e",
+    "a b+c",
+    " ",
+    "用户/一",
+    "\"'><b>",
+    "x" * 255,
+]
+
+
+def encoded(id: str) -> str:
+    """*id* as a program puts it into a path; with its dots, which are else taken for a way up."""
+    return quote(id, safe="").replace(".", "%2E")
+
+
+@pytest.mark.parametrize(("kind", "field"), KINDS)
+@pytest.mark.parametrize("id", IDS)
+def test_ids_may_be_any_text(
+    ledger: Ledger, visitor: Visitor, kind: str, field: str, id: str
+) -> None:
+    """
+    What somebody is called stands in the path, with slashes, signs and Chinese; a filter tells it.
+    """
+    own: dict[str, Any] = {field: id}
+    others: dict[str, Any] = {field: "b"}
+    ledger.store.write([sample.call(1, **own), sample.call(2, **others)])
+    client = visitor()
+
+    profile = client.get(f"/api/v1/stats/{kind}/{encoded(id)}?tz=UTC")
+    filtered = client.get("/api/v1/stats/summary", params={field: id})
+
+    assert profile.status_code == 200
+    assert (profile.json()["value"], profile.json()["summary"]["calls"]) == (id, 1)
+    assert filtered.json()["calls"] == 1
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in KINDS])
+def test_a_slash_in_a_path_needs_no_code(ledger: Ledger, visitor: Visitor, kind: str) -> None:
+    """
+    As people write it by hand: the id is the whole rest of the path, and empty it is none.
+    """
+    ids = {field: "team/ada" for _, field in KINDS}
+    ledger.store.write([sample.call(1, **ids)])
+    client = visitor()
+
+    found = client.get(f"/api/v1/stats/{kind}/team/ada")
+    others = [client.get(f"/api/v1/stats/{kind}/{path}") for path in ("team", "team%0A", "")]
+
+    assert found.json()["value"] == "team/ada"
+    assert [each.status_code for each in others] == [404, 404, 422]
+    assert {each.headers["content-type"] for each in others} == {"application/problem+json"}
+
+
+def test_walls_hold_for_ids_with_slashes(ledger: Ledger, visitor: Visitor) -> None:
+    """
+    Another organisation's user is not there, however the id is written.
+    """
+    ledger.store.write([sample.call(1, user_id="globex/ada", org_id="globex")])
+
+    answers = [
+        visitor(org_id="acme").get(f"/api/v1/stats/users/{path}")
+        for path in ("globex/ada", "globex%2Fada", "x/../globex/ada")
+    ]
+
+    assert [each.status_code for each in answers] == [404] * 3

@@ -25,7 +25,10 @@ Days = Annotated[
 Limit = Annotated[
     int, Query(ge=1, le=1_000, description="At most so many groups, those with most calls.")
 ]
-Id = Annotated[str, Path(min_length=1, max_length=1_000)]
+# Ids may be any text, so they take the whole rest of a path.
+Id = Annotated[
+    str, Path(min_length=1, max_length=1_000, description="Slashes stand as they are, or as %2F.")
+]
 
 
 @router.get("/current", operation_id="get_stats_current", summary="This hour, and today so far.")
@@ -144,20 +147,22 @@ def forecast(
 
 
 @router.get(
-    "/sessions/{session_id}", operation_id="get_stats_session", summary="One session, ever."
+    "/sessions/{session_id:path}", operation_id="get_stats_session", summary="One session, ever."
 )
 def session(desk: DeskOf, session_id: Id) -> Profile:
     """By model and function."""
     return _known(desk.stats.session(session_id), "session")
 
 
-@router.get("/users/{user_id}", operation_id="get_stats_user", summary="What one user did.")
+@router.get("/users/{user_id:path}", operation_id="get_stats_user", summary="What one user did.")
 def user(desk: DeskOf, user_id: Id, days: Days = 30) -> Profile:
     """404 where they made no call in these days."""
     return _known(desk.stats.user(user_id, days), "user")
 
 
-@router.get("/devices/{device_id}", operation_id="get_stats_device", summary="What one device did.")
+@router.get(
+    "/devices/{device_id:path}", operation_id="get_stats_device", summary="What one device did."
+)
 def device(desk: DeskOf, device_id: Id, days: Days = 30) -> Profile:
     """404 where it made no call in these days."""
     return _known(desk.stats.device(device_id, days), "device")
