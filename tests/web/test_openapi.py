@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from schemathesis.config import SchemathesisConfig
 from starlette.testclient import TestClient
 from tests.web import sample
 
+import ai_ledger.web
 from ai_ledger import Ledger
 from ai_ledger.access import Access
 from ai_ledger.sinks.sql.shared import close_databases
@@ -32,6 +34,12 @@ CHANGING = {
     "reprice", "stop", "take", "evaluate", "test", "check",
 }  # fmt: skip
 """With which verb the name of an operation begins: clients call their functions by it."""
+SHORTER = {
+    "get_costs", "get_model_costs", "get_unpriced_calls", "get_suggestions",
+    "reprice_calls", "get_repricing", "stop_repricing", "take_back_repricing",
+}  # fmt: skip
+"""Operations of costs, whose functions have names of their own."""
+WEB = Path(ai_ledger.web.__file__).parent
 EXAMPLES = 6
 """Good ones and bad ones of each operation, for each of two readers; always the same."""
 
@@ -136,6 +144,50 @@ def test_every_operation_is_described(document: dict[str, Any]) -> None:
 
     assert wrong == []
     assert sorted(set(names)) == sorted(names)
+
+
+def test_functions_are_named_like_their_operations(document: dict[str, Any]) -> None:
+    """
+    Whoever has read the name of an operation finds the function that answers it.
+    """
+    named: dict[str, str] = {}
+    patterns: list[str] = []
+    for path in WEB.rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            for name in _operations_of(function):
+                if isinstance(name, ast.Constant):
+                    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+                    named[str(name.value)] = function.name
+                else:
+                    # One function for several kinds, which says none of their names.
+                    assert isinstance(name, ast.JoinedStr)
+                    patterns.append(_pattern(name))
+    operations = {
+        item[method]["operationId"]
+        for item in document["paths"].values()
+        for method in METHODS
+        if method in item
+    }
+
+    several = {each for each in operations if any(re.fullmatch(p, each) for p in patterns)}
+    assert operations == named.keys() | several
+    # What is called test_… would be taken for a test.
+    expected = {each: re.sub("^test_", "try_", each) for each in named.keys() - SHORTER}
+    assert {each: named[each] for each in expected} == expected
+
+
+def _operations_of(node: ast.AST) -> Iterator[ast.expr]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        for decorator in node.decorator_list:
+            if isinstance(decorator, ast.Call):
+                yield from (each.value for each in decorator.keywords if each.arg == "operation_id")
+
+
+def _pattern(name: ast.JoinedStr) -> str:
+    return "".join(
+        re.escape(str(part.value)) if isinstance(part, ast.Constant) else "[a-z]+"
+        for part in name.values
+    )
 
 
 def _answers(operation: dict[str, Any]) -> Iterator[str]:

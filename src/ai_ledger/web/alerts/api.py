@@ -72,7 +72,7 @@ def list_alerts(
     operation_id="evaluate_alerts",
     summary="Look at all rules once, and raise what is new.",
 )
-def evaluate(desk: DeskOf) -> list[AlertRow]:
+def evaluate_alerts(desk: DeskOf) -> list[AlertRow]:
     """The alerts that this look has raised. Channels are told by the program that has them."""
     desk.require("operator")
     return [alert_row(alert) for alert in desk.alerts.evaluate()]

@@ -77,13 +77,13 @@ class RuleRemoved(BaseModel):
 
 
 @router.get("/alert-rules", operation_id="list_alert_rules", summary="The rules, by name.")
-def list_rules(desk: DeskOf) -> list[RuleRow]:
+def list_alert_rules(desk: DeskOf) -> list[RuleRow]:
     """Those that a reader of one organisation sees are its own."""
     return rules.rules(desk)
 
 
 @router.post("/alert-rules", operation_id="add_alert_rule", summary="Add a rule.", status_code=201)
-def add_rule(desk: DeskOf, rule: RuleIn) -> RuleRow:
+def add_alert_rule(desk: DeskOf, rule: RuleIn) -> RuleRow:
     """Of the organisation that whoever adds it is confined to, if they are."""
     return rules.add(desk, rule.model_dump(exclude_unset=True))
 
@@ -94,26 +94,26 @@ def add_rule(desk: DeskOf, rule: RuleIn) -> RuleRow:
     summary="Add the rules that a ledger should have; those that were not there.",
     status_code=201,
 )
-def add_defaults(desk: DeskOf) -> list[RuleRow]:
+def add_default_alert_rules(desk: DeskOf) -> list[RuleRow]:
     """Rules of the same names stay as they are."""
     return rules.add_defaults(desk)
 
 
 @router.get("/alert-rules/{rule_id}", operation_id="get_alert_rule", summary="One rule.")
-def get_rule(desk: DeskOf, rule_id: RuleId) -> RuleRow:
+def get_alert_rule(desk: DeskOf, rule_id: RuleId) -> RuleRow:
     """As it is now."""
     return rules.rule_of(desk, rule_id)
 
 
 @router.patch("/alert-rules/{rule_id}", operation_id="edit_alert_rule", summary="Change a rule.")
-def edit_rule(desk: DeskOf, rule_id: RuleId, patch: RulePatch) -> RuleRow:
+def edit_alert_rule(desk: DeskOf, rule_id: RuleId, patch: RulePatch) -> RuleRow:
     """Only what is named."""
     fields = patch.model_dump(exclude_unset=True, exclude={"version"})
     return rules.edit(desk, rule_id, fields, patch.version)
 
 
 @router.delete("/alert-rules/{rule_id}", operation_id="remove_alert_rule", summary="Remove a rule.")
-def remove_rule(desk: DeskOf, rule_id: RuleId, version: Version = None) -> RuleRemoved:
+def remove_alert_rule(desk: DeskOf, rule_id: RuleId, version: Version = None) -> RuleRemoved:
     """Its alerts end at the next look, and stay to be read."""
     gone = rules.remove(desk, rule_id, version)
     return RuleRemoved(id=gone.id, name=gone.name)
@@ -124,6 +124,6 @@ def remove_rule(desk: DeskOf, rule_id: RuleId, version: Version = None) -> RuleR
     operation_id="get_alert_rule_history",
     summary="Who changed a rule, newest first; also one that was removed.",
 )
-def get_rule_history(desk: DeskOf, rule_id: RuleId, limit: HowMany = 100) -> list[Edit]:
+def get_alert_rule_history(desk: DeskOf, rule_id: RuleId, limit: HowMany = 100) -> list[Edit]:
     """When, who, and from what to what."""
     return rules.history(desk, rule_id, limit)

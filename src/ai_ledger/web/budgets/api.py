@@ -63,7 +63,7 @@ def check_budgets(desk: DeskOf) -> BudgetCheck:
     operation_id="list_budget_periods",
     summary="What was used of a budget in each period, newest first.",
 )
-def list_periods(
+def list_budget_periods(
     desk: DeskOf,
     budget_id: BudgetId,
     whose: Annotated[str | None, Query(max_length=255)] = None,

@@ -120,13 +120,13 @@ def get_quota_history(desk: DeskOf, org_id: Name, model: Name, limit: HowMany = 
     operation_id="list_model_switches",
     summary="What holds for models whoever asks for them.",
 )
-def list_switches(desk: DeskOf) -> list[Switch]:
+def list_model_switches(desk: DeskOf) -> list[Switch]:
     """Not for readers of one organisation."""
     return quota.switches(desk)
 
 
 @router.get("/model-switch", operation_id="get_model_switch", summary="What holds for one model.")
-def get_switch(desk: DeskOf, model: Name) -> Switch:
+def get_model_switch(desk: DeskOf, model: Name) -> Switch:
     """Not for readers of one organisation."""
     return quota.switch_of(desk, model)
 
@@ -136,7 +136,7 @@ def get_switch(desk: DeskOf, model: Name) -> Switch:
     operation_id="set_model_switch",
     summary="Switch a model off or on for everybody, or bound its calls in flight.",
 )
-def set_switch(desk: DeskOf, model: Name, edit: SwitchEdit) -> Switch:
+def set_model_switch(desk: DeskOf, model: Name, edit: SwitchEdit) -> Switch:
     """It holds for all programs within two seconds."""
     return quota.set_switch(
         desk, model, off=edit.off, max_concurrent=edit.max_concurrent, version=edit.version
@@ -148,6 +148,6 @@ def set_switch(desk: DeskOf, model: Name, edit: SwitchEdit) -> Switch:
     operation_id="get_model_switch_history",
     summary="Who changed the switch of a model, newest first.",
 )
-def get_switch_history(desk: DeskOf, model: Name, limit: HowMany = 100) -> list[Edit]:
+def get_model_switch_history(desk: DeskOf, model: Name, limit: HowMany = 100) -> list[Edit]:
     """When, who, and from what to what."""
     return quota.switch_history(desk, model, limit)

@@ -46,7 +46,7 @@ class Health(Result):
     operation_id="get_dashboard",
     summary="Everything that the overview says, in one answer.",
 )
-def dashboard(
+def get_dashboard(
     desk: DeskOf,
     days: Annotated[
         int | None, Query(ge=1, le=MAX_DAYS, description="The last so many days; 7 if left out.")
@@ -69,7 +69,7 @@ def dashboard(
 @router.get(
     "/health", tags=["health"], operation_id="get_health", summary="Whether the ledger is well."
 )
-def health(desk: DeskOf) -> Health:
+def get_health(desk: DeskOf) -> Health:
     """503 when the store is away, or its tables are not those of this version."""
     with desk.house.database.reading() as connection:
         tables = state(connection)

@@ -32,14 +32,14 @@ Id = Annotated[
 
 
 @router.get("/current", operation_id="get_stats_current", summary="This hour, and today so far.")
-def current(desk: DeskOf, where: Where, by: By, limit: Limit = 100) -> Current:
+def get_stats_current(desk: DeskOf, where: Where, by: By, limit: Limit = 100) -> Current:
     """Hours and days of the zone that ``tz`` names."""
     found = desk.stats.current(where, by)
     return Current(hour=_cut(found.hour, limit), today=_cut(found.today, limit))
 
 
 @router.get("/hourly", operation_id="get_stats_hourly", summary="The last hours, one by one.")
-def hourly(
+def get_stats_hourly(
     desk: DeskOf,
     where: Where,
     by: By,
@@ -51,7 +51,7 @@ def hourly(
 
 
 @router.get("/daily", operation_id="get_stats_daily", summary="Days, one by one.")
-def daily(
+def get_stats_daily(
     desk: DeskOf,
     where: Where,
     by: By,
@@ -71,7 +71,7 @@ def daily(
 
 
 @router.get("/monthly", operation_id="get_stats_monthly", summary="The days of a month.")
-def monthly(
+def get_stats_monthly(
     desk: DeskOf,
     where: Where,
     by: By,
@@ -90,7 +90,7 @@ def monthly(
 @router.get(
     "/summary", operation_id="get_stats_summary", summary="What the calls of a time add up to."
 )
-def summary(
+def get_stats_summary(
     desk: DeskOf,
     where: Where,
     by: By,
@@ -103,7 +103,7 @@ def summary(
 
 
 @router.get("/top", operation_id="get_stats_top", summary="Whose calls cost most, or are most.")
-def top(
+def get_stats_top(
     desk: DeskOf,
     where: Where,
     field: Annotated[
@@ -120,7 +120,7 @@ def top(
 @router.get(
     "/trend", operation_id="get_stats_trend", summary="The last days by hour, day or month."
 )
-def trend(
+def get_stats_trend(
     desk: DeskOf,
     where: Where,
     by: By,
@@ -135,7 +135,7 @@ def trend(
 
 
 @router.get("/forecast", operation_id="get_stats_forecast", summary="What this month will cost.")
-def forecast(
+def get_stats_forecast(
     desk: DeskOf,
     where: Where,
     by: By,
@@ -149,13 +149,13 @@ def forecast(
 @router.get(
     "/sessions/{session_id:path}", operation_id="get_stats_session", summary="One session, ever."
 )
-def session(desk: DeskOf, session_id: Id) -> Profile:
+def get_stats_session(desk: DeskOf, session_id: Id) -> Profile:
     """By model and function."""
     return _known(desk.stats.session(session_id), "session")
 
 
 @router.get("/users/{user_id:path}", operation_id="get_stats_user", summary="What one user did.")
-def user(desk: DeskOf, user_id: Id, days: Days = 30) -> Profile:
+def get_stats_user(desk: DeskOf, user_id: Id, days: Days = 30) -> Profile:
     """404 where they made no call in these days."""
     return _known(desk.stats.user(user_id, days), "user")
 
@@ -163,7 +163,7 @@ def user(desk: DeskOf, user_id: Id, days: Days = 30) -> Profile:
 @router.get(
     "/devices/{device_id:path}", operation_id="get_stats_device", summary="What one device did."
 )
-def device(desk: DeskOf, device_id: Id, days: Days = 30) -> Profile:
+def get_stats_device(desk: DeskOf, device_id: Id, days: Days = 30) -> Profile:
     """404 where it made no call in these days."""
     return _known(desk.stats.device(device_id, days), "device")
 

@@ -130,13 +130,13 @@ def export_words(
 
 
 @router.get("/words/settings", operation_id="get_word_settings", summary="How the filter is set.")
-def get_settings(desk: DeskOf) -> Settings:
+def get_word_settings(desk: DeskOf) -> Settings:
     """For all organisations and programs."""
     return lists.settings(desk)
 
 
 @router.put("/words/settings", operation_id="set_word_settings", summary="Set the filter.")
-def set_settings(desk: DeskOf, body: SettingsEdit) -> Settings:
+def set_word_settings(desk: DeskOf, body: SettingsEdit) -> Settings:
     """409 when somebody else has changed it since."""
     return lists.set_fuzzy(desk, body.fuzzy, body.version)
 
