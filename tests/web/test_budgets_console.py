@@ -230,6 +230,28 @@ def test_each_switch_of_a_budget_is_confirmed_and_undone(filled: Ledger, visitor
     assert "one that was made here would be asked by nobody" in client.get("/budgets").text
 
 
+def test_what_changed_nothing_is_not_taken_back(filled: Ledger, visitor: Visitor) -> None:
+    """
+    Ending what is ended already, or the other way round, offers no undo: that was somebody else.
+    """
+    client, accounts = visitor(), accounts_of(filled)
+
+    def offers(path: str) -> bool:
+        budget = accounts_of(filled).budget("over all")
+        assert budget is not None
+        form = {"version": str(budget.version)}
+        answer = client.post(f"/budgets/{budget.id}/{path}", data=form, headers=PARTIAL)
+        assert answer.status_code == 204
+        return "undo" in json.loads(answer.headers["HX-Trigger"])["done"]
+
+    idle = [offers("reactivate")]
+    accounts.deactivate("over all", by="bob")
+    idle.append(offers("deactivate"))
+
+    assert idle == [False, False]
+    assert offers("reactivate")
+
+
 def test_whoever_is_late_ends_nothing(filled: Ledger, visitor: Visitor) -> None:
     """
     A version that is not the present one is a conflict, and the budget stays in force.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,9 @@ from ai_ledger.web.budgets.register import BudgetCheck, BudgetPeriod
 from ai_ledger.web.budgets.standing import MAX_STANDINGS, Standing, standings
 from ai_ledger.web.parameters import MAX_VERSION, Limit
 from ai_ledger.web.visit import DeskOf
+
+if TYPE_CHECKING:
+    from ai_ledger.policies.budgets.account import StoredBudget
 
 router = APIRouter(tags=["budgets"])
 
@@ -26,6 +29,13 @@ class BudgetState(BaseModel):
     name: str
     active: bool
     version: int
+
+    @classmethod
+    def of(cls, budget: StoredBudget) -> Self:
+        """That of *budget*, to be told."""
+        return cls(
+            id=budget.id, name=budget.terms.name, active=budget.active, version=budget.version
+        )
 
 
 class BudgetEdit(BaseModel):
@@ -82,10 +92,7 @@ def deactivate_budget(
     desk: DeskOf, budget_id: BudgetId, edit: BudgetEdit | None = None
 ) -> BudgetState:
     """A program that uses it puts it into force again when it next starts."""
-    budget = register.deactivate(desk, budget_id, edit.version if edit else None)
-    return BudgetState(
-        id=budget.id, name=budget.terms.name, active=budget.active, version=budget.version
-    )
+    return BudgetState.of(register.deactivate(desk, budget_id, edit.version if edit else None))
 
 
 @router.post(
@@ -97,10 +104,7 @@ def reactivate_budget(
     desk: DeskOf, budget_id: BudgetId, edit: BudgetEdit | None = None
 ) -> BudgetState:
     """All calls of the current period are counted, as when a program registers it."""
-    budget = register.reactivate(desk, budget_id, edit.version if edit else None)
-    return BudgetState(
-        id=budget.id, name=budget.terms.name, active=budget.active, version=budget.version
-    )
+    return BudgetState.of(register.reactivate(desk, budget_id, edit.version if edit else None))
 
 
 router.include_router(quota_api.router)

@@ -22,6 +22,7 @@ from ai_ledger.web.visit import visit_of
 if TYPE_CHECKING:
     from ai_ledger.policies.budgets.account import StoredBudget
     from ai_ledger.web.budgets.register import BudgetPeriod
+    from ai_ledger.web.house import Desk
     from ai_ledger.web.visit import Visit
 
 _PERIODS = 60
@@ -95,31 +96,32 @@ def check_page(request: Request) -> Response:
 
 def deactivate(request: Request, form: Fields) -> Response:
     """Put a budget out of force."""
-    visit = visit_of(request)
-    budget = register.deactivate(
-        visit.desk, request.path_params["budget_id"], form.whole("version")
-    )
-    message = visit.language.gettext("Budget “%(name)s” is out of force.")
-    return _done(request, budget, message, undo="budget_reactivate")
+    message = visit_of(request).language.gettext("Budget “%(name)s” is out of force.")
+    return _switched(request, form, register.deactivate, message, undo="budget_reactivate")
 
 
 def reactivate(request: Request, form: Fields) -> Response:
     """Put a budget into force again."""
-    visit = visit_of(request)
-    budget = register.reactivate(
-        visit.desk, request.path_params["budget_id"], form.whole("version")
-    )
-    message = visit.language.gettext("Budget “%(name)s” is in force again.")
-    return _done(request, budget, message, undo="budget_deactivate")
+    message = visit_of(request).language.gettext("Budget “%(name)s” is in force again.")
+    return _switched(request, form, register.reactivate, message, undo="budget_deactivate")
 
 
-def _done(request: Request, budget: StoredBudget, message: str, *, undo: str) -> Response:
-    name = Labels(visit_of(request).language).budget(budget.terms.name)
+def _switched(
+    request: Request,
+    form: Fields,
+    switch: Callable[[Desk, int, int | None], StoredBudget],
+    message: str,
+    *,
+    undo: str,
+) -> Response:
+    """*switch* a budget; the answer offers to take it back, unless nothing was changed."""
+    visit, seen = visit_of(request), form.whole("version")
+    budget = switch(visit.desk, request.path_params["budget_id"], seen)
     return done(
         request,
-        message % {"name": name},
+        message % {"name": Labels(visit.language).budget(budget.terms.name)},
         back=path_of(request, "budgets"),
-        undo=path_of(request, undo, budget_id=budget.id),
+        undo=None if budget.version == seen else path_of(request, undo, budget_id=budget.id),
         fields={"version": str(budget.version)},
     )
 
