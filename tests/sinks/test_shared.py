@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from sqlite3 import ProgrammingError
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from ai_ledger import Ledger
 from ai_ledger.database.changes import MAX_CHANGES, changes_of, editor, note_change, whoever
@@ -107,12 +111,45 @@ def test_a_connection_that_is_in_use_is_closed_when_it_is_let_go(sql_url: str) -
         close_databases()
         assert connection.execute(sa.select(sa.literal(1))).scalar() == 1
     assert raw is not None
+    assert _is_closed(database.kind, raw)
+
+
+def test_a_connection_that_was_being_opened_is_closed_when_it_is_let_go(sql_url: str) -> None:
+    """
+    All are closed while a thread waits for one: it may use it, and keeps it no longer.
+    """
+    database = shared_database(sql_url)
+    database.close()
+    opening, go_on = threading.Event(), threading.Event()
+    raws: list[Any] = []
+
+    def opened(raw: Any, _: object) -> None:
+        raws.append(raw)
+        opening.set()
+        assert go_on.wait(60)
+
+    event.listen(database.reader, "connect", opened)
+
+    def reads() -> Any:
+        with database.reading() as connection:
+            return connection.scalar(sa.select(sa.literal(1)))
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(reads)
+        assert opening.wait(60)
+        close_databases()
+        go_on.set()
+        assert answer.result(60) == 1
+    assert [_is_closed(database.kind, raw) for raw in raws] == [True]
+
+
+def _is_closed(kind: str, raw: Any) -> bool:
     closed = {
         "sqlite": lambda: isinstance(_error(lambda: raw.execute("SELECT 1")), ProgrammingError),
         "postgresql": lambda: raw.closed,
         "mysql": lambda: not raw.open,
     }
-    assert closed[database.kind]()
+    return bool(closed[kind]())
 
 
 def _error(step: Callable[[], object]) -> Exception | None:

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from ai_ledger.database import files
 from ai_ledger.database.address import refuse_unclear
+from ai_ledger.database.pool import Pool
 from ai_ledger.database.turns import turns
 from ai_ledger.errors import ConfigurationError, RecordRefused, SinkUnavailable
 
@@ -119,7 +120,6 @@ class Database:
                 event.listen(engine, "checkout", self._note_use)
 
         self._out: set[Any] = set()
-        self._left: set[Any] = set()
         for engine in (self.reader, self.writer):
             event.listen(engine, "checkout", self._note_out)
             event.listen(engine, "checkin", self._note_in)
@@ -129,10 +129,6 @@ class Database:
 
     def _note_in(self, raw: Any, _: object) -> None:
         self._out.discard(raw)
-        if raw in self._left:
-            # It came back after `close`, into a pool that nobody looks into any more.
-            self._left.discard(raw)
-            raw.close()
 
     def prepare_file(self) -> None:
         """Make the SQLite file, private; nothing for servers."""
@@ -221,14 +217,13 @@ class Database:
 
     def close(self) -> None:
         """Close all connections, those in use when they are let go; the next use opens new ones."""
-        self._left |= self._out
         self.reader.dispose()
         self.writer.dispose()
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's connections alone and start with none."""
-        _INHERITED.append((self._out, self._left))
-        self._out, self._left = set(), set()
+        _INHERITED.append(self._out)
+        self._out = set()
         for engine in (self.reader, self.writer):
             _INHERITED.append(engine.pool)
             engine.dispose(close=False)
@@ -350,7 +345,7 @@ def _sqlite_engine(
 ) -> Engine:
     engine = sa.create_engine(
         URL.create("sqlite+pysqlite", database=str(path)),
-        poolclass=sa.QueuePool,
+        poolclass=Pool,
         pool_size=1 if writes else 4,
         max_overflow=0 if writes else 8,
         connect_args={"timeout": float(LOCK_TIMEOUT_S), "check_same_thread": False},
@@ -408,6 +403,7 @@ def _server_engine(
 ) -> Engine:
     return sa.create_engine(
         url,
+        poolclass=Pool,
         connect_args=connect_args,
         isolation_level=isolation_level,
         pool_size=pool_size,
