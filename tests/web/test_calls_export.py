@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from codecs import BOM_UTF8
 from decimal import Decimal
 from typing import Any
 
@@ -52,7 +53,7 @@ def test_csv_equals_the_store(filled: Ledger, visitor: Visitor) -> None:
     """
     answer = visitor().get(PATH, params={"status": "failed", "user_id": "user-4"})
 
-    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
     stored = filled.store.calls(
         Query.build(scope=None, where={"status": "failed", "user_id": "user-4"}), limit=1_000
     )
@@ -90,7 +91,7 @@ def test_no_cell_is_a_formula(ledger: Ledger, visitor: Visitor, start: str) -> N
         ]
     )
 
-    text = visitor().get(PATH, params={"content": "true"}).text
+    text = visitor().get(PATH, params={"content": "true"}).content.decode("utf-8-sig")
 
     row = next(csv.DictReader(io.StringIO(text, newline="")))
     shown = f"'{evil}" if start != "\x00" else evil.replace("\x00", "\ufffd")
@@ -126,11 +127,85 @@ def test_only_the_own_organisation(filled: Ledger, visitor: Visitor) -> None:
     assert (other.content, other.headers["X-Total-Count"]) == (b"", "0")
 
 
+def test_csv_begins_as_spreadsheets_need_it(filled: Ledger, visitor: Visitor) -> None:
+    """
+    A byte order mark is the first of a CSV file, once; lines of JSON have none.
+    """
+    table = visitor().get(PATH).content
+    lines = visitor().get(PATH, params={"format": "jsonl"}).content
+
+    assert (table[:5], table.count(BOM_UTF8)) == (BOM_UTF8 + b"id", 1)
+    assert BOM_UTF8 not in lines
+
+
+def test_files_with_long_texts_are_read_a_few_calls_at_a_time(
+    ledger: Ledger, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    With prompts, batches are small, and smaller where texts are long; nothing is left out.
+    """
+    monkeypatch.setattr(export, "BATCH_CHARS", 1_000)
+    # Newest first: 100 calls with short texts, then 30 with long ones.
+    calls = [
+        sample.call(n, request_content="x" * (10 if n < 100 else 300), response_content=None)
+        for n in range(130)
+    ]
+    ledger.store.write(calls)
+    read, asked = Reader.calls, []
+
+    def noted(self: Reader, *args: Any, **options: Any) -> list[CallRecord]:
+        asked.append(options["limit"] - 1)  # one more tells whether there are others
+        return read(self, *args, **options)
+
+    monkeypatch.setattr(Reader, "calls", noted)
+    answer = visitor().get(PATH, params={"format": "jsonl", "content": "true"})
+
+    # The first batch, while it is not known how long they are; those of ten characters;
+    # then one that runs into the long ones, and three of them at a time would be enough.
+    assert asked == [10, 50, 50, 10, 10]
+    assert [CallRecord.from_json(line).id for line in answer.content.splitlines()] == [
+        call.id for call in ledger.store.calls(Query.build(scope=None), limit=1_000)
+    ]
+
+
+def test_a_file_has_a_seat_until_all_of_it_was_sent(
+    filled: Ledger, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    So many files are sent to one reader at a time; one more is refused, until one has ended.
+    """
+    monkeypatch.setattr(export, "BATCH", 50)
+    monkeypatch.setattr(export, "MAX_EXPORTS_EACH", 1)
+    read, free = Reader.calls, []
+
+    def noted(self: Reader, *args: Any, **options: Any) -> list[CallRecord]:
+        free.append(seats.take("/tester"))
+        return read(self, *args, **options)
+
+    monkeypatch.setattr(Reader, "calls", noted)
+    client = visitor()
+    seats = export.seats_of(client.app.state.house)  # type: ignore[attr-defined]
+
+    assert client.get(PATH).status_code == 200
+    assert free == [False, False, False]  # of 120 calls
+    assert seats.take("/tester")
+    refused = client.get(PATH)
+    assert (refused.status_code, refused.json()["detail"].partition(":")[0]) == (
+        503,
+        "1 files of yours, or 8 of all, are being sent already",
+    )
+    seats.leave("/tester")
+    # What fails before anything is sent gives its seat back, too.
+    monkeypatch.setattr(Reader, "calls", lambda *args, **options: 1 / 0)
+    assert client.get(PATH).status_code == 500
+    assert seats.take("/tester")
+
+
 def test_an_empty_file(visitor: Visitor) -> None:
     """
     Without calls there are the names of the columns, or nothing.
     """
-    assert visitor().get(PATH).text.startswith("id,started_at,status,")
+    assert visitor().get(PATH).content.decode("utf-8-sig").startswith("id,started_at,status,")
     assert visitor().get(PATH, params={"format": "jsonl"}).content == b""
 
 
