@@ -72,6 +72,48 @@ def test_other_sites_change_nothing(app: Any, headers: dict[str, str], status: i
     assert answer.status_code == status, answer.text
 
 
+@pytest.mark.parametrize("path", ["/calls", "/api/v1/calls", "/static/favicon.svg", "/sign-in"])
+@pytest.mark.parametrize(
+    ("site", "mode", "kind", "status"),
+    [
+        pytest.param("cross-site", "no-cors", "image", 403, id="an image"),
+        pytest.param("cross-site", "no-cors", "script", 403, id="a script"),
+        pytest.param("cross-site", "cors", "empty", 403, id="a question"),
+        pytest.param("cross-site", "navigate", "iframe", 403, id="a frame"),
+        pytest.param("cross-site", None, None, 403, id="nobody knows what"),
+        pytest.param("same-site", "no-cors", "image", 403, id="an image of another port"),
+        pytest.param("cross-site", "navigate", "document", 200, id="a link"),
+        pytest.param("same-site", "navigate", None, 200, id="a link of another port"),
+        pytest.param("same-origin", "cors", "empty", 200, id="a page of its own"),
+        pytest.param("none", "navigate", "document", 200, id="a person"),
+        pytest.param(None, None, None, 200, id="a program"),
+    ],
+)
+def test_other_sites_only_link(
+    app: Any, path: str, site: str | None, mode: str | None, kind: str | None, status: int
+) -> None:
+    """
+    What another site has a browser load is refused before it takes any work, but for links.
+    """
+    said = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": kind}
+    headers = {name: value for name, value in said.items() if value is not None}
+
+    for method in ("GET", "HEAD"):
+        answer = client(app).request(method, path, headers=headers)
+        # With auth of a program nobody signs in here.
+        assert answer.status_code == (404 if status == 200 and path == "/sign-in" else status)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics"])
+def test_what_watches_may_stand_elsewhere(app: Any, path: str) -> None:
+    """
+    Health and metrics are read by whatever somebody has set up for it.
+    """
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+
+    assert client(app).get(path, headers=headers).status_code == 200
+
+
 def test_what_says_twice_where_it_comes_from(app: Any) -> None:
     """
     Two headers of which one is right are wrong.

@@ -124,6 +124,10 @@ def test_conditions_are_read_as_they_are_written(text: str) -> None:
         pytest.param({"where": "nonsense"}, "where", id="no condition"),
         pytest.param({"where": "secret = 1"}, "secret", id="no field"),
         pytest.param({"where": "cost >= x"}, "cost", id="no number"),
+        pytest.param({"where": "input_tokens >= 1e2000000"}, "input_tokens", id="far too many"),
+        pytest.param({"where": "cost >= 1e-2000000"}, "cost", id="far too little"),
+        pytest.param({"where": "retries = 99999999999999999999"}, "retries", id="no 64 bits"),
+        pytest.param({"where": "x" * 2_001}, "where", id="a line too long"),
         pytest.param({"tz": "Mars/Base"}, "Mars/Base", id="no zone"),
         pytest.param({"quiet": "always"}, "quiet", id="no hours"),
         pytest.param({"severity": "huge"}, "severity", id="no severity"),
@@ -147,6 +151,51 @@ def test_what_cannot_be_is_refused(
     assert answer.status_code == 422, answer.text
     assert word in answer.json()["detail"]
     assert alerts_of(ledger).rules() == []
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param('{"input_tokens": {"at_least": 1e400}}', id="infinite"),
+        pytest.param('{"input_tokens": {"below": NaN}}', id="no number"),
+        pytest.param('{"input_tokens": {"at_least": "1e99999999"}}', id="a text with an exponent"),
+        pytest.param('{"duration_ms": {"at_least": "1e-99999999"}}', id="a very small one"),
+        pytest.param('{"input_tokens": "x"}', id="a text"),
+        pytest.param('{"input_tokens": [1, true]}', id="a truth"),
+        pytest.param('{"retries": 1' + "0" * 30 + "}", id="no 64 bits"),
+        pytest.param('{"tags.a": {"at_least": 1}}', id="a bound of texts"),
+        pytest.param('{"user_id": [' + '"x", ' * 10_000 + '"x"]}', id="too many"),
+    ],
+)
+def test_what_no_store_can_be_asked_is_refused(
+    ledger: Ledger, client: TestClient, where: str
+) -> None:
+    """
+    A rule that would fail at each look is neither added nor edited into that.
+    """
+    json_ = {"Content-Type": "application/json"}
+    before = alerts_of(ledger).add_rule(Rule(name="before", kind="timeouts"))
+    body = f'{{"name": "mine", "kind": "timeouts", "where": {where}}}'
+    added = client.post("/api/v1/alert-rules", content=body, headers=json_)
+    edited = client.patch(
+        f"/api/v1/alert-rules/{before.id}", content=f'{{"where": {where}}}', headers=json_
+    )
+
+    assert (added.status_code, edited.status_code) == (422, 422), added.text
+    assert alerts_of(ledger).rules() == [before]
+
+
+def test_a_long_filter_takes_no_time(visitor: Visitor) -> None:
+    """
+    Nobody but an admin has a filter read, and its length is all that counts.
+    """
+    fields = {**USUAL, "kind": "failure_rate", "name": "x", "where": "a" + " " * 1_900_000 + "b"}
+
+    refused = visitor(role="viewer").post("/alerts/rules/save", data=fields, headers=PARTIAL)
+    told = visitor().post("/alerts/rules/save", data=fields, headers=PARTIAL)
+
+    assert (refused.status_code, told.status_code) == (403, 422)
+    assert "2,000 characters" in told.json()["detail"]
 
 
 def test_an_edit_a_switch_and_a_removal_are_undone(ledger: Ledger, client: TestClient) -> None:

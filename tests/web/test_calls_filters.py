@@ -164,6 +164,9 @@ def test_empty_fields_leave_the_address(visitor: Visitor) -> None:
         ("first", "0001-01-01"),
         ("min_cost", "NaN"),
         ("max_cost", "1e400"),
+        ("max_cost", "1e-10"),
+        ("min_cost", "1e-2000000"),
+        ("min_cost", "1." + "0" * 400 + "1"),
         ("min_duration_ms", "-1"),
         ("max_duration_ms", "inf"),
         ("tag", "team"),
@@ -273,3 +276,15 @@ def test_days_are_those_of_the_zone(ledger: Ledger, visitor: Visitor) -> None:
     day = "first=2026-05-20&last=2026-05-20"
     assert ids(client.get(f"/api/v1/calls?{day}")) == []
     assert ids(client.get(f"/api/v1/calls?{day}&tz=Asia/Shanghai")) == ["call-00001"]
+
+
+def test_an_amount_is_written_out_only_if_it_can_be_one(filled: Ledger, visitor: Visitor) -> None:
+    """
+    A nought with a million places is a nought, in the form and in the addresses of the page.
+    """
+    page = visitor().get("/calls", params={"min_cost": "0e-2000000", "max_cost": "1E-9"})
+
+    assert page.status_code == 200
+    assert 'name="min_cost" inputmode="decimal" value="0"' in page.text
+    assert 'name="max_cost" inputmode="decimal" value="0.000000001"' in page.text
+    assert len(page.content) < 500_000

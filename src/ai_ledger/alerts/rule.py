@@ -13,7 +13,17 @@ import msgspec
 from ai_ledger.alerts.quiet import QuietHours
 from ai_ledger.bounds import MAX_LABEL_CHARS, label
 from ai_ledger.errors import InvalidValue
-from ai_ledger.query import GROUP_FIELDS, AnyOf, Between, Condition, Contains, Query, field_name
+from ai_ledger.query import (
+    GROUP_FIELDS,
+    NUMBER_FIELDS,
+    AnyOf,
+    Between,
+    Condition,
+    Contains,
+    Query,
+    field_name,
+)
+from ai_ledger.records import ALIASES
 from ai_ledger.zones import time_zone
 
 Kind: TypeAlias = Literal[
@@ -38,6 +48,8 @@ HOUR_S: Final = 3_600
 DAY_S: Final = 86_400
 MAX_WINDOW_S: Final = 31 * DAY_S
 MAX_PAST_DAYS: Final = 92
+# Written out, 1e999999999 is a gigabyte of zeros; what calls count has 16 digits at most.
+_MAX_DIGITS: Final = 18
 # So many intervals are one question to the store.
 MAX_INTERVALS: Final = 1_000
 
@@ -287,21 +299,28 @@ def _condition(field: str, value: Any) -> Condition:
     values: list[Any] = [value]
     if isinstance(value, (list, tuple, set, frozenset)):
         values = list(cast("Iterable[Any]", value))
-    if field in ("cost", "cost_amount", "cost_usd"):
+    if ALIASES.get(field, field) in NUMBER_FIELDS:
         return AnyOf(tuple(None if each is None else _number(field, each) for each in values))
     return AnyOf(tuple(values))
 
 
 def _number(field: str, value: Any) -> Any:
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-        return value
+    if value is None:
+        return None
     try:
-        number = Decimal(value)
+        number = Decimal("NaN") if isinstance(value, bool) else Decimal(value)
     except (InvalidOperation, TypeError, ValueError):
         number = Decimal("NaN")
-    if not number.is_finite():
+    exponent = number.as_tuple().exponent
+    if not isinstance(exponent, int):
         raise InvalidValue(field, value, "a number")
-    return number
+    if isinstance(value, float):
+        # The fraction that it is inside has more digits than anybody has typed.
+        exponent = 0
+    if number.adjusted() >= _MAX_DIGITS or exponent < -_MAX_DIGITS:
+        expected = f"a number with at most {_MAX_DIGITS} digits on either side of the point"
+        raise InvalidValue(field, value, expected)
+    return value if isinstance(value, (int, float)) else number
 
 
 def _one_of(field: str, value: object, known: tuple[str, ...]) -> None:

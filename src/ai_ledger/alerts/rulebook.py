@@ -20,6 +20,8 @@ from ai_ledger.database.tables.budgets import budgets
 from ai_ledger.database.tables.changes import changes
 from ai_ledger.database.versions import require_version
 from ai_ledger.errors import AlreadyThere, InvalidValue, NotFound
+from ai_ledger.query import Query
+from ai_ledger.sinks.sql.conditions import everything
 from ai_ledger.validation import is_id
 
 # What an edit may change; a rule of another kind is another rule.
@@ -95,7 +97,7 @@ class Rulebook:
             AlreadyThere: The organisation has a rule of this name.
             InvalidValue: Something in it cannot be, or there is no budget of its name.
         """
-        checked = rule.checked()
+        checked = _askable(rule)
 
         def work(connection: Connection) -> Rule:
             _require_budget(connection, checked.budget)
@@ -152,7 +154,7 @@ class Rulebook:
             known = _found(connection, rule, scope, lock=True)
             _at_version(known, version)
             # A threshold and a window that were left out are left as they are.
-            new = msgspec.structs.replace(known, **changes).checked()
+            new = _askable(msgspec.structs.replace(known, **changes))
             if new.budget != known.budget:
                 _require_budget(connection, new.budget)
             if new.name != known.name:
@@ -210,7 +212,7 @@ class Rulebook:
             return stored
 
         checked = sorted(
-            (rule.checked() for rule in wanted), key=lambda rule: (rule.org_id or "", rule.name)
+            (_askable(rule) for rule in wanted), key=lambda rule: (rule.org_id or "", rule.name)
         )
         names = {(rule.org_id, rule.name) for rule in checked}
         if len(names) < len(checked):
@@ -300,6 +302,19 @@ def rule_of(row: Row[Any]) -> Rule:
         },
         Rule,
     )
+
+
+def _askable(rule: Rule) -> Rule:
+    """
+    *rule* with everything filled in.
+
+    Raises:
+        InvalidValue: Something in it cannot be, or no store could be asked for its calls.
+    """
+    checked = rule.checked()
+    # Compiled, so that what would fail at each look is refused now.
+    everything(Query.build(scope=None, where=checked.conditions()), "sqlite")
+    return checked
 
 
 def _columns(rule: Rule, now: datetime, by: str | None) -> dict[str, Any]:

@@ -10,8 +10,11 @@ from typing import Any, Final, cast
 from ai_ledger.errors import InvalidValue
 from ai_ledger.query import BOOLEAN_FIELDS, NUMBER_FIELDS, field_name
 
-_LINE: Final = re.compile(r"(.{1,300}?)\s*(>=|<|=|~)\s*(.*)")
+_SIGN: Final = re.compile(">=|<|=|~")
 _MAX_LINES: Final = 50
+_MAX_LINE_CHARS: Final = 2_000
+# Those of a 64-bit integer; int() writes out all that an exponent stands for.
+_MAX_DIGITS: Final = 19
 
 
 def lines_of(where: Mapping[str, Any]) -> str:
@@ -41,10 +44,14 @@ def where_of(text: str) -> dict[str, Any]:
         raise InvalidValue("where", len(lines), f"at most {_MAX_LINES} lines")
     where: dict[str, Any] = {}
     for line in lines:
-        match = _LINE.fullmatch(line)
-        if match is None:
+        if len(line) > _MAX_LINE_CHARS:
+            expected = f"a line of at most {_MAX_LINE_CHARS:,} characters"
+            raise InvalidValue("where", line[:80], expected)
+        match = _SIGN.search(line)
+        if match is None or not match.start():
             raise InvalidValue("where", line, "a line such as model = gpt-4o, or cost >= 1")
-        field, sign, value = field_name(match[1].strip()), match[2], match[3]
+        sign, value = match[0], line[match.end() :].strip()
+        field = field_name(line[: match.start()].strip())
         known = where.get(field)
         if sign == "=":
             if known is not None and not isinstance(known, list):
@@ -80,6 +87,8 @@ def _value(field: str, text: str) -> Any:
         raise InvalidValue(field, text, "a number")
     if field == "cost":
         return number
+    if number.adjusted() >= _MAX_DIGITS:
+        raise InvalidValue(field, text, "a smaller number")
     return int(number) if number == number.to_integral_value() else float(number)
 
 

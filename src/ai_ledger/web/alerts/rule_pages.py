@@ -96,6 +96,7 @@ def rule_page(request: Request) -> Response:
 def save(request: Request, form: Fields) -> Response:
     """Add a rule, or change one."""
     visit = visit_of(request)
+    visit.desk.require("admin")
     rule_id = form.whole("id")
     kind: Any = form.raw("kind")
     if kind not in KINDS:
@@ -114,6 +115,7 @@ def save(request: Request, form: Fields) -> Response:
 def enable(request: Request, form: Fields) -> Response:
     """Look at a rule again, or no more."""
     visit = visit_of(request)
+    visit.desk.require("admin")
     rule_id, enabled = request.path_params["rule_id"], form.flag("enabled")
     saved = _edited(
         visit,
@@ -132,6 +134,7 @@ def enable(request: Request, form: Fields) -> Response:
 def remove(request: Request, form: Fields) -> Response:
     """Remove a rule."""
     visit = visit_of(request)
+    visit.desk.require("admin")
     rule_id = request.path_params["rule_id"]
     gone = _edited(visit, rule_id, lambda: rules.remove(visit.desk, rule_id, form.whole("version")))
     message = visit.language.gettext("Rule “%(name)s” was removed.")

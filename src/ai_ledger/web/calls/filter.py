@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from ai_ledger.errors import InvalidValue
+from ai_ledger.money import rounded
 from ai_ledger.query import ANY_ID, UNPRICED, Between, Contains
 from ai_ledger.records import MAX_COST
 from ai_ledger.stats import Stats
@@ -39,6 +41,19 @@ _NANO: Final = Decimal("1e-9")
 _LOOKED_UP: Final = ("id", "user_id", "session_id", "reference_id", "device_id")
 
 
+def _in_nano(amount: Decimal) -> Decimal:
+    # Written out, 1e-999999999 is a gigabyte of zeros; and no call costs that.
+    exact = rounded(amount)
+    if exact != amount:
+        raise PydanticCustomError("amount", "an amount with at most 9 decimals")
+    return exact
+
+
+_Amount: TypeAlias = Annotated[
+    Decimal, Field(ge=0, le=MAX_COST, allow_inf_nan=False), AfterValidator(_in_nano)
+]
+
+
 class CallFilter(FieldFilter):
     """Which calls. All conditions must hold; what is left out is no condition."""
 
@@ -57,10 +72,8 @@ class CallFilter(FieldFilter):
     )
     min_retries: int | None = Field(None, ge=0, le=MAX_RETRIES)
     max_retries: int | None = Field(None, ge=0, le=MAX_RETRIES)
-    min_cost: Decimal | None = Field(
-        None, ge=0, le=MAX_COST, allow_inf_nan=False, description="In units of the call's currency."
-    )
-    max_cost: Decimal | None = Field(None, ge=0, le=MAX_COST, allow_inf_nan=False)
+    min_cost: _Amount | None = Field(None, description="In units of the call's currency.")
+    max_cost: _Amount | None = None
     min_duration_ms: float | None = Field(None, ge=0, le=_MAX_MS, allow_inf_nan=False)
     max_duration_ms: float | None = Field(None, ge=0, le=_MAX_MS, allow_inf_nan=False)
     deleted: bool = Field(False, description="Deleted calls instead.")

@@ -18,7 +18,7 @@ from ai_ledger.web.guard import sizes
 from ai_ledger.web.guard.answer import Answer
 from ai_ledger.web.guard.hosts import Hosts
 from ai_ledger.web.guard.known import Auth, Found, Known
-from ai_ledger.web.guard.sites import SAFE, why_foreign
+from ai_ledger.web.guard.sites import SAFE, why_foreign, why_unread
 from ai_ledger.web.house import House
 from ai_ledger.web.problems import problem
 from ai_ledger.web.rendering import is_partial, path_of
@@ -167,6 +167,11 @@ class Guard:
             return self._too_large(request, HTTPException(413, said, headers=close))
         if request.method not in SAFE:
             return _refused_change(request, path, length)
+        # Metrics are read by whatever somebody has set up for it.
+        reason = None if path == _METRICS else why_unread(headers)
+        if reason is not None:
+            said = f"other sites may only link to the console, and {reason}"
+            return problem(403, said)
         return None
 
     def _too_large(self, request: Request, error: HTTPException) -> Response:

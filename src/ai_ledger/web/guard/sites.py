@@ -1,4 +1,4 @@
-"""Whether a request that changes something comes from a page of the console's own."""
+"""Whether a request comes from a page of the console's own, where that matters."""
 
 from __future__ import annotations
 
@@ -47,6 +47,26 @@ def why_foreign(scheme: str, headers: Headers) -> str | None:
         "it does not say which page it comes from; programs send a Bearer token in the "
         "Authorization header, or JSON with Content-Type: application/json"
     )
+
+
+def why_unread(headers: Headers) -> str | None:
+    """
+    Why a request that only reads is refused; ``None`` if it is not.
+
+    What a page of another site has a browser load, it cannot read, since no origin is
+    allowed; it would only keep the console at work. A link that somebody follows is good,
+    and so is what does not say that it comes from a browser.
+
+    Args:
+        headers: Of the request.
+    """
+    if not {"cross-site", "same-site"} & set(headers.getlist("sec-fetch-site")):
+        return None
+    # Frames are navigated too, and show nothing of the console.
+    kinds = set(headers.getlist("sec-fetch-dest"))
+    if headers.getlist("sec-fetch-mode") == ["navigate"] and kinds <= {"document"}:
+        return None
+    return "it comes from a page of another site"
 
 
 def _is_own(origin: str, scheme: str, host: str) -> bool:
