@@ -6,6 +6,7 @@ import html
 import json
 import re
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -282,6 +283,51 @@ def test_questions_in_line_are_bounded():
     gate.set()
     assert all(each.wait(60) for each in asked)
     assert recent.ask("one more", sample.NOW, lambda: 1).wait(60)
+
+
+def test_nobody_takes_the_room_of_others_who_ask():
+    """
+    So many questions of one organisation wait; those of another are taken in turn with them.
+    """
+    recent, gate, order = Recent(at_once=1), threading.Event(), []
+
+    def work(name: str) -> Callable[[], None]:
+        def note() -> None:
+            assert gate.wait(60)
+            order.append(name)
+
+        return note
+
+    asked = [recent.ask(n, sample.NOW, work(f"acme {n}"), whose="acme") for n in range(8)]
+    with pytest.raises(SinkUnavailable):
+        recent.ask(8, sample.NOW, work("acme 8"), whose="acme")
+    asked.append(recent.ask("b", sample.NOW, work("globex"), whose="globex"))
+    gate.set()
+
+    assert all(each.wait(60) for each in asked)
+    # At once those that were begun; then one of each.
+    assert order.index("globex") <= 2
+    assert [each for each in order if each != "globex"] == [f"acme {n}" for n in range(8)]
+
+
+def test_a_question_that_no_thread_could_be_started_for_is_asked_again(monkeypatch):
+    """
+    It takes no room for ever, and is not told as being counted.
+    """
+    recent = Recent()
+    with monkeypatch.context() as broken:
+        broken.setattr(threading.Thread, "start", _no_more_threads)
+        for _ in range(40):
+            with pytest.raises(SinkUnavailable):
+                recent.ask("a", sample.NOW, lambda: 1)
+
+    found = recent.ask("a", sample.NOW, lambda: 2)
+    assert found.wait(60)
+    assert found.value == 2
+
+
+def _no_more_threads(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 @pytest.mark.parametrize(

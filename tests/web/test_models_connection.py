@@ -195,6 +195,33 @@ def test_time_and_number_are_bounded() -> None:
         trials._free.release()
 
 
+def test_places_are_free_again_where_threads_cannot_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Those that were started do all of the work; where there are none, it is an error.
+    """
+    start, room = threading.Thread.start, [0]
+
+    def started(self: threading.Thread) -> None:
+        if not room[0]:
+            raise RuntimeError("can't start new thread")
+        room[0] -= 1
+        start(self)
+
+    def work(name: str) -> ConnectionTest:
+        return ConnectionTest(model=name, ok=True, status="success")
+
+    monkeypatch.setattr(threading.Thread, "start", started)
+    for _ in range(trials.MAX_TESTS + 1):
+        with pytest.raises(RuntimeError, match="new thread"):
+            trials.in_threads(["a", "b"], work)
+    for _ in range(trials.MAX_TESTS + 1):
+        room[0] = 1
+        found = trials.in_threads(["a", "b"], work, wait_s=60.0)
+        assert [(each.model, each.ok) for each in found] == [("a", True), ("b", True)]
+
+
 @pytest.mark.parametrize(
     ("name", "fields"),
     [

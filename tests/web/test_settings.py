@@ -36,6 +36,23 @@ def test_what_is_stored(visitor: Visitor, filled: Ledger) -> None:
         assert [hidden[name] for name in places] == [None] * 4
 
 
+def test_answers_that_are_kept_do_not_outlive_an_erasure(visitor: Visitor, filled: Ledger) -> None:
+    """
+    Costs by user were counted a moment ago, and name nobody any more who was erased since.
+    """
+    client = visitor()
+    asked = f"{API}/costs?by=user_id&days=7"
+
+    before = {each["value"] for each in client.get(asked).json()["rows"]}
+    # All but the calls of the last day.
+    client.post("/settings/erasure", data={"days": "1", "confirmed": "1"})
+    rows = client.get(asked).json()["rows"]
+
+    assert before >= {"user-0", "user-1"}
+    assert {each["value"]: each["calls"] for each in rows}[None] > 0
+    assert sum(each["calls"] for each in rows if each["value"]) <= 15
+
+
 def test_erasing_what_is_old(visitor: Visitor, filled: Ledger) -> None:
     """
     First the number is told, then it is typed once more, and then it cannot be undone:

@@ -28,5 +28,9 @@ def found_suggestions(desk: Desk, days: int) -> Found:
         return stats.suggestions(days, prices=desk.house.ledger.prices)
 
     return recent_of(desk.house).ask(
-        ("suggestions", desk.scope, str(desk.tz), days), desk.house.clock(), find, kept_s=KEPT_S
+        ("suggestions", desk.scope, str(desk.tz), days),
+        desk.house.clock(),
+        find,
+        kept_s=KEPT_S,
+        whose=(desk.scope,),
     )

@@ -39,7 +39,7 @@ def found_forecast(desk: Desk, by: str | None, question: Question) -> Found:
         return stats.forecast(by or (), question.filters or None)
 
     key = ("forecast", desk.scope, str(desk.tz), by, question.asked)
-    return recent_of(desk.house).ask(key, now, find)
+    return recent_of(desk.house).ask(key, now, find, whose=(desk.scope,))
 
 
 class _Costs:

@@ -88,7 +88,7 @@ def found_leaders(desk: Desk, question: Question) -> Found:
 
     if is_kept(query, field):
         return Found.of(now, count())
-    return recent_of(desk.house).ask((query, field, str(desk.tz)), now, count)
+    return recent_of(desk.house).ask((query, field, str(desk.tz)), now, count, whose=(desk.scope,))
 
 
 def leaders_in(found: Found, question: Question) -> Leaders:

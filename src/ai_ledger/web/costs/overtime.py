@@ -135,7 +135,7 @@ def found_over_time(desk: Desk, question: Question, leaders: Leaders) -> Found:
         return OverTime(_days(desk, edges), cells, rest)
 
     key = ("over time", narrowed, question.by, str(desk.tz))
-    return recent_of(desk.house).ask(key, desk.house.clock(), find)
+    return recent_of(desk.house).ask(key, desk.house.clock(), find, whose=(desk.scope,))
 
 
 def _dearest(leaders: Leaders) -> Iterable[str | None]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from ai_ledger.errors import InvalidValue
 from ai_ledger.query import Query
 from ai_ledger.web.notes import note
+from ai_ledger.web.recent import recent_of
 
 if TYPE_CHECKING:
     from ai_ledger.web.house import Desk
@@ -63,7 +64,11 @@ def erase(desk: Desk, days: int, confirmed: str) -> Erasure:
     if confirmed.strip() != str(days):
         raise InvalidValue("confirmed", confirmed, f"{days}, the number of days once more")
     before = _before(desk, days)
-    erased = desk.house.store.forget(Query.build(scope=None, until=before))
+    try:
+        erased = desk.house.store.forget(Query.build(scope=None, until=before))
+    finally:
+        # Answers that are kept for a while may name who was erased.
+        recent_of(desk.house).clear()
     note(
         desk,
         "calls",
