@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,10 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from ai_ledger.access import Access, AccessTokens, Sessions
-from ai_ledger.access.tokens import hash_of
+from ai_ledger.access.tokens import RETRY_S, hash_of
 from ai_ledger.database.changes import changes_before, changes_of, kinds_of_changes
 from ai_ledger.database.tables import metadata
-from ai_ledger.errors import InvalidValue, NotFound
+from ai_ledger.errors import InvalidValue, NotFound, SinkUnavailable
 from ai_ledger.secrets import scrub
 from ai_ledger.sinks.sql.shared import shared_database
 
@@ -143,6 +145,59 @@ def test_last_used_is_exact_to_an_hour(tokens: AccessTokens, clock: Clock) -> No
         seen.append(tokens.get(made.id).last_used_at)
 
     assert seen == [NOW, NOW, NOW + timedelta(hours=1)]
+
+
+def test_a_store_that_takes_nothing_is_not_asked_by_everybody(
+    tokens: AccessTokens, sql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    When no use can be written down, people come in, and it is tried again in a minute.
+    """
+    texts = [tokens.add(name, by="ann")[0] for name in ("ada", "eve")]
+    now, tried = time.monotonic(), []
+
+    def refuse(_: Any) -> None:
+        tried.append(now)
+        raise SinkUnavailable("read-only")
+
+    with monkeypatch.context() as away:
+        away.setattr(time, "monotonic", lambda: now)
+        away.setattr(shared_database(sql_url), "writing", refuse)
+        for later in (0.0, 1.0, RETRY_S - 1, RETRY_S, 1.0):
+            now += later
+            assert [found.name for text in texts if (found := tokens.find(text))] == ["ada", "eve"]
+
+    assert len(tried) == 3, "at first, after a minute, and after one more"
+
+
+def test_nobody_waits_for_another_use_to_be_written_down(
+    tokens: AccessTokens, sql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    One use at a time is written down; whoever comes meanwhile is let in at once.
+    """
+    ada, eve = (tokens.add(name, by="ann")[0] for name in ("ada", "eve"))
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(_: Any) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(shared_database(sql_url), "writing", wait)
+        first = threading.Thread(target=tokens.find, args=(ada,))
+        first.start()
+        try:
+            assert begun.wait(60)
+            begun.clear()
+            assert tokens.find(eve) is not None
+            assert not begun.is_set()
+        finally:
+            go_on.set()
+            first.join(60)
+
+    tokens.find(eve)
+    assert tokens.list()[0].last_used_at == NOW
 
 
 def test_who_made_and_revoked_tokens_stays(tokens: AccessTokens, sql_url: str) -> None:

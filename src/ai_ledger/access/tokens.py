@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from contextlib import suppress
+import threading
+import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -29,6 +30,8 @@ PREFIX: Final = "ail_"
 _LONGEST: Final = 128
 USED_EVERY: Final = timedelta(hours=1)
 """How exactly it is known when a token was last used."""
+RETRY_S: Final = 60.0
+"""How long no use is written down after the store would not take one."""
 
 
 class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +101,8 @@ class AccessTokens:
     def __init__(self, where: object, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._url: Final = database_url_of(where)
         self._clock: Final = clock
+        self._noting: Final = threading.Lock()
+        self._not_before = time.monotonic()
 
     def add(
         self,
@@ -275,9 +280,16 @@ class AccessTokens:
                 sa.update(access_tokens).where(access_tokens.c.id == id).values(last_used_at=now)
             )
 
-        # Nobody is kept out because this could not be written down.
-        with suppress(AILedgerError):
+        # Nobody is kept out because this could not be written down, nor waits in a queue
+        # for it: who comes in next is noted then.
+        if time.monotonic() < self._not_before or not self._noting.acquire(blocking=False):
+            return
+        try:
             self._database.writing(work)
+        except AILedgerError:
+            self._not_before = time.monotonic() + RETRY_S
+        finally:
+            self._noting.release()
 
 
 def hash_of(text: str) -> str:
