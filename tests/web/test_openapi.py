@@ -34,11 +34,6 @@ CHANGING = {
     "reprice", "stop", "take", "evaluate", "test", "check",
 }  # fmt: skip
 """With which verb the name of an operation begins: clients call their functions by it."""
-SHORTER = {
-    "get_costs", "get_model_costs", "get_unpriced_calls", "get_suggestions",
-    "reprice_calls", "get_repricing", "stop_repricing", "take_back_repricing",
-}  # fmt: skip
-"""Operations of costs, whose functions have names of their own."""
 WEB = Path(ai_ledger.web.__file__).parent
 EXAMPLES = 6
 """Good ones and bad ones of each operation, for each of two readers; always the same."""
@@ -172,7 +167,7 @@ def test_functions_are_named_like_their_operations(document: dict[str, Any]) -> 
     several = {each for each in operations if any(re.fullmatch(p, each) for p in patterns)}
     assert operations == named.keys() | several
     # What is called test_… would be taken for a test.
-    expected = {each: re.sub("^test_", "try_", each) for each in named.keys() - SHORTER}
+    expected = {each: re.sub("^test_", "try_", each) for each in named}
     assert {each: named[each] for each in expected} == expected
 
 

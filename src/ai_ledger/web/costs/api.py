@@ -68,7 +68,7 @@ PeriodOf = Annotated[Period, Depends(_period)]
 
 
 @router.get("/costs", operation_id="get_costs", summary="Who and what drives costs.")
-def costs(
+def get_costs(
     desk: DeskOf,
     period: PeriodOf,
     asked: Filter,
@@ -93,7 +93,7 @@ def costs(
 
 
 @router.get("/costs/models", operation_id="get_model_costs", summary="Models side by side.")
-def models(desk: DeskOf, period: PeriodOf, asked: Filter) -> ModelsSideBySide:
+def get_model_costs(desk: DeskOf, period: PeriodOf, asked: Filter) -> ModelsSideBySide:
     """Cost of a call, tokens, success, latency and unpriced calls of each model."""
     return models_side_by_side(desk, Question(period, asked=asked))
 
@@ -101,13 +101,13 @@ def models(desk: DeskOf, period: PeriodOf, asked: Filter) -> ModelsSideBySide:
 @router.get(
     "/unpriced", operation_id="get_unpriced_calls", summary="Calls without a price, by model."
 )
-def unpriced_calls(desk: DeskOf, period: PeriodOf, asked: Filter) -> Unpriced:
+def get_unpriced_calls(desk: DeskOf, period: PeriodOf, asked: Filter) -> Unpriced:
     """Calls that may have a cost and have none; a price has to be added for their model."""
     return unpriced(desk, Question(period, asked=asked))
 
 
 @router.get("/suggestions", operation_id="get_suggestions", summary="Where money could be saved.")
-def suggestions(
+def get_suggestions(
     desk: DeskOf,
     days: Annotated[int, Query(ge=1, le=MAX_DAYS)] = DEFAULT_DAYS,
 ) -> Suggestions:
@@ -153,7 +153,7 @@ class TakeBack(BaseModel):
     summary="Price calls again by the prices of now.",
     status_code=202,
 )
-def reprice(desk: DeskOf, asked: Reprice) -> RepricingRun:
+def reprice_calls(desk: DeskOf, asked: Reprice) -> RepricingRun:
     """
     Begin to price calls again; for an admin of all organisations.
 
@@ -177,7 +177,7 @@ def reprice(desk: DeskOf, asked: Reprice) -> RepricingRun:
 @router.get(
     "/reprice", operation_id="get_repricing", summary="How far the last run of re-pricing is."
 )
-def reprice_state(desk: DeskOf) -> RepricingRun:
+def get_repricing(desk: DeskOf) -> RepricingRun:
     """
     The run that is going on, or the one that ended last, in whichever console of the ledger.
 
@@ -191,7 +191,7 @@ def reprice_state(desk: DeskOf) -> RepricingRun:
 
 
 @router.post("/reprice/stop", operation_id="stop_repricing", summary="Stop the run of re-pricing.")
-def reprice_stop(desk: DeskOf) -> RepricingRun:
+def stop_repricing(desk: DeskOf) -> RepricingRun:
     """Stop after the calls that it is at; what was corrected until then stays."""
     return repricing_of(desk.house).stop(desk)
 
@@ -202,7 +202,7 @@ def reprice_stop(desk: DeskOf) -> RepricingRun:
     summary="Take a run of re-pricing back.",
     status_code=202,
 )
-def reprice_take_back(desk: DeskOf, asked: TakeBack) -> RepricingRun:
+def take_back_repricing(desk: DeskOf, asked: TakeBack) -> RepricingRun:
     """
     Begin to give the calls that a run has changed the cost again that they had before.
 
