@@ -175,6 +175,20 @@ def test_without_click(tmp_path):
     )
 
 
+@pytest.mark.parametrize("module", ["uvicorn", "limits", "opencc"])
+def test_serving_asks_for_all_it_shows_first(tmp_path, module):
+    """
+    Without a package that the month or its pages need, nothing is played and no file is made.
+    """
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.modules[{module!r}] = None\n")
+
+    done = start("demo", "--serve", folder=tmp_path, PYTHONPATH=str(tmp_path))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'ai-ledger[all]'" in done.stderr
+    assert not list(tmp_path.glob("*.db"))
+
+
 def test_help_is_quick(tmp_path):
     """
     Help loads neither an SDK nor a database.

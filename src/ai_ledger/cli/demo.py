@@ -44,7 +44,7 @@ def demo_command(path: Path | None, serves: bool, port: int, as_json: bool) -> N
     \b
     Examples:
       ai-ledger demo --db /tmp/demo.db
-      ai-ledger demo --serve
+      ai-ledger demo --serve       (pip install 'ai-ledger[all]')
 
     Exit code 1 when not all calls were delivered in time.
     """
@@ -96,8 +96,12 @@ def _require_console() -> None:
     try:
         import_module("uvicorn")
         import_module("ai_ledger.web")
+        # The month has rate windows and a list of words.
+        import_module("limits")
+        for module in ("ahocorasick_rs", "opencc", "pypinyin"):
+            import_module(module)
     except ImportError as error:
-        raise MissingExtra("the console", "web") from error
+        raise MissingExtra("the demo with the console", "all") from error
 
 
 def _serve(url: str, port: int) -> None:

@@ -169,10 +169,6 @@ def _set_limits(url: str, now: datetime) -> None:
 
 
 def _fill_words(url: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec("ahocorasick_rs") is None:
-        return  # the list would be there, and no filter that reads it
     from ai_ledger.policies.words.store import WordList
 
     store = WordList(url)
