@@ -202,6 +202,76 @@ def test_who_comes_back_misses_nothing(filled: Ledger, visitor: Visitor) -> None
     assert "call-00900" in [call["id"] for call in follower.calls]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "duration_ms", "told"),
+    [
+        pytest.param(-300, 290_000.0, True, id="began long before, ended meanwhile"),
+        pytest.param(-300, 265_000.0, True, id="ended just before, and may have come later"),
+        pytest.param(-300, 200_000.0, False, id="had ended and was seen"),
+        pytest.param(-300, None, False, id="has not ended"),
+    ],
+)
+def test_what_ended_meanwhile_is_told_to_who_comes_back(
+    filled: Ledger, visitor: Visitor, seconds: int, duration_ms: float | None, told: bool
+) -> None:
+    """
+    Where somebody was cut off is when they were told last, and not when the last call began.
+    """
+    status = "success" if duration_ms else "unfinished"
+    started = sample.NOW + timedelta(seconds=seconds)
+    filled.store.write(
+        [sample.call(900, started_at=started, duration_ms=duration_ms, status=status)]
+    )
+    seen = (sample.NOW - timedelta(seconds=30)).isoformat()
+    follower = Follower(app_of(visitor), LIVE, last_event_id=seen)
+
+    async def work(follower: Follower) -> None:
+        await follower.until(begun(follower))
+
+    anyio.run(follower.run, work)
+
+    assert ("call-00900" in [call["id"] for call in follower.calls]) == told
+
+
+def test_events_say_when_was_looked(filled: Ledger, visitor: Visitor) -> None:
+    """
+    Calls and signs of life have the moment of the look as their number: a browser says it
+    when it comes back, also after a time without calls. Any moment at all may come back.
+    """
+    follower = Follower(app_of(visitor), LIVE, last_event_id="0001-01-01T00:00:00+14:00")
+
+    async def work(follower: Follower) -> None:
+        await follower.until(begun(follower))
+        filled.store.write([sample.call(900, started_at=sample.NOW - timedelta(seconds=90))])
+        await follower.until(lambda: "call-00900" in follower.text)
+
+    anyio.run(follower.run, work)
+
+    numbers = set(re.findall(r"^id: (.*)$", follower.text, re.MULTILINE))
+    assert numbers == {sample.NOW.isoformat()}
+    assert f"event: alive\nid: {sample.NOW.isoformat()}\n" in follower.text
+
+
+def test_today_is_another_day_after_midnight(filled: Ledger, visitor: Visitor) -> None:
+    """
+    Whoever follows the calls of today follows those of tomorrow when that has begun.
+    """
+    clock = [sample.NOW.replace(hour=23, minute=59)]
+    app = visitor(clock=lambda: clock[0]).app
+    follower = Follower(app, LIVE, "days=1")
+    new = sample.call(900, started_at=clock[0] + timedelta(minutes=2))
+
+    async def work(follower: Follower) -> None:
+        await follower.until(begun(follower))
+        clock[0] += timedelta(minutes=3)
+        filled.store.write([new])
+        await follower.until(lambda: len(follower.calls) == 1)
+
+    anyio.run(follower.run, work)
+
+    assert [call["id"] for call in follower.calls] == [new.id]
+
+
 def test_rows_for_the_page(filled: Ledger, visitor: Visitor) -> None:
     """
     The page gets rows, in which every text is a text.

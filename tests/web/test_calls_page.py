@@ -61,6 +61,21 @@ def test_hostile_texts_are_texts(ledger: Ledger, visitor: Visitor) -> None:
         assert "49" not in page or "{{ 7 * 7 }}" in page
 
 
+def test_half_a_character_does_not_keep_a_call_from_being_seen(
+    ledger: Ledger, visitor: Visitor
+) -> None:
+    """
+    JSON can name half of a character, which text cannot hold: a sign stands in its place.
+    """
+    half = '{"messages": [{"role": "user", "content": "before \\ud83d behind"}]}'
+    ledger.store.write([sample.call(1, request_content=half, response_content=half)])
+
+    page = visitor().get("/calls/one?id=call-00001")
+
+    assert page.status_code == 200
+    assert page.text.count("before ? behind") == 2
+
+
 def test_one_call(filled: Ledger, visitor: Visitor) -> None:
     """
     The page of a call tells what was asked and answered, by whom, for what, and what it cost.

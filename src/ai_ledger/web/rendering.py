@@ -42,7 +42,9 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         values: For the template.
     """
     text = text_of(request, template, status=status, **values)
-    return HTMLResponse(text, status, headers={"Cache-Control": "no-store"})
+    # JSON that somebody else made may have half of a character in it, which no page can have.
+    page = text.encode(errors="replace")
+    return HTMLResponse(page, status, headers={"Cache-Control": "no-store"})
 
 
 def text_of(request: Request, template: str, **values: Any) -> str:

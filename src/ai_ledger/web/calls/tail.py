@@ -29,6 +29,8 @@ NEWEST: Final = 300
 # A call is in the store when it has ended and was delivered, so one that took long comes
 # after others that began later. How far back to look for those:
 LATE: Final = timedelta(minutes=15)
+DELIVERED: Final = timedelta(seconds=10)
+"""Calls reach the store so long after they ended, and clocks of machines differ."""
 
 
 class Tail:
@@ -38,38 +40,56 @@ class Tail:
     Args:
         desk: Whose.
         asked: Which calls; deleted ones are none of them.
-        behind: Begin with what started after this, as somebody does who was cut off;
-            left out, with what comes from now on.
+        behind: Begin with what has ended since this look, as somebody does who was cut
+            off; what ended within `DELIVERED` before it is told once more. Left out,
+            with what comes from now on.
+
+    Raises:
+        InvalidValue: The days end before they begin, or lie too far apart.
     """
 
     def __init__(self, desk: Desk, asked: CallFilter, behind: datetime | None = None) -> None:
         self._desk: Final = desk
         self._stats: Final = desk.stats
         self._where: Final = asked.where(self._stats)
-        self._since, self._until = asked.times(desk)
+        self._asked: Final = asked
         self._behind: Final = behind
+        self.looked_at: datetime | None = None
+        """When the last look began that the store has answered."""
+        asked.times(desk)
         self._seen: dict[str, tuple[str, datetime]] | None = None
 
     def look(self) -> list[CallRecord]:
         """Calls that were not there before, or have ended since; oldest first."""
-        since = self._desk.house.clock() - LATE
+        now = self._desk.house.clock()
+        late = now - LATE
+        # Each time: "today" is another day after midnight.
+        since, until = self._asked.times(self._desk)
         found = self._stats.browse(
             self._where,
             limit=NEWEST,
-            since=max(since, self._since) if self._since else since,
-            until=self._until,
+            since=max(late, since) if since else late,
+            until=until,
         ).calls
         seen = self._seen
         if seen is None:
             seen = {
                 call.id: (call.status, call.started_at)
                 for call in found
-                if self._behind is None or call.started_at <= self._behind
+                if self._behind is None or _ended(call, self._behind)
             }
         new = [call for call in found if seen.get(call.id, ("",))[0] != call.status]
         seen.update((call.id, (call.status, call.started_at)) for call in new)
-        self._seen = {key: value for key, value in seen.items() if value[1] >= since}
+        self._seen = {key: value for key, value in seen.items() if value[1] >= late}
+        self.looked_at = now
         return [self._desk.shown(call) for call in reversed(new)]
+
+
+def _ended(call: CallRecord, look: datetime) -> bool:
+    """Whether *call* had ended long enough before a look to be in the store by then."""
+    # Of two moments a difference can always be told, whatever somebody sends.
+    known_ms = (look - call.started_at - DELIVERED) / timedelta(milliseconds=1)
+    return known_ms >= (call.duration_ms or 0)
 
 
 def seats_of(house: House) -> Seats:
@@ -123,14 +143,19 @@ async def _events(
     while not await request.is_disconnected():
         try:
             for call in await aside("tails", tail.look):
-                yield event("call", encode(call), call.started_at.isoformat())
+                yield event("call", encode(call), _number(tail))
         except SinkUnavailable:
             # It is asked again in a moment; the page keeps what it has.
             yield event("away", "")
         if looks % HEARTBEAT_LOOKS == 0:
-            yield event("alive", "")
+            # With a number, too: who is cut off after a quiet hour misses nothing either.
+            yield event("alive", "", _number(tail))
         looks += 1
         await anyio.sleep(INTERVAL_S)
+
+
+def _number(tail: Tail) -> str | None:
+    return None if tail.looked_at is None else tail.looked_at.isoformat()
 
 
 def event(name: str, data: str, number: str | None = None) -> str:
