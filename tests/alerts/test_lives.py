@@ -66,6 +66,31 @@ def test_once_in_its_period(sql_url: str, clock: FakeClock) -> None:
     assert alerts.get(raised.id).state == "resolved"
 
 
+def test_what_is_urgent_is_not_left_out(sql_url: str, clock: FakeClock) -> None:
+    """
+    By urgency the open ones come first, the most severe of them before newer ones.
+    """
+    urgent = Rule(name="urgent", kind="timeouts", threshold=1, severity="critical", each="")
+    others = Rule(name="others", kind="timeouts", threshold=1, severity="info", each="user_id")
+    alerts = Alerts(sql_url, [urgent], clock=clock)
+    timed_out(sql_url, NOW - MINUTE)
+    [critical] = alerts.evaluate()
+    for number in range(5):
+        timed_out(sql_url, NOW - MINUTE, user_id=f"u-{number}")
+    clock.advance(60)
+    newer = Alerts(sql_url, [urgent, others], clock=clock)
+    newer.evaluate()
+    newest = [alert.id for alert in alerts.list(limit=3)]
+
+    first = [alert.id for alert in alerts.list(limit=3, by_urgency=True)]
+    alerts.ack(critical.id)
+    last = [alert.id for alert in alerts.list(by_urgency=True)]
+
+    assert critical.id not in newest
+    assert first == [critical.id, *newest[:2]]
+    assert last[-1] == critical.id
+
+
 def test_past_midnight(file_url: str, clock: FakeClock) -> None:
     """
     What goes on past the end of a period is news only after it has gone on for one.

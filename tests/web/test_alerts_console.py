@@ -189,10 +189,14 @@ def test_open_and_severe_alerts_come_first(raised: Ledger, visitor: Visitor) -> 
     """
     client = visitor()
     found = client.get("/api/v1/alerts").json()
+    few = client.get("/api/v1/alerts", params={"limit": 2}).json()
+    overview = client.get("/api/v1/dashboard").json()["alerts"]["alerts"]
     client.post(f"/api/v1/alerts/{found[0]['id']}/ack")
 
     after = client.get("/api/v1/alerts").json()
 
+    assert few == found[:2]
+    assert [each["id"] for each in overview] == [each["id"] for each in found]
     assert [each["severity"] for each in found] == ["critical", "critical", "warning", "warning"]
     assert after[-1]["id"] == found[0]["id"]
 

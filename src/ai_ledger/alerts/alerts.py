@@ -212,6 +212,7 @@ class Alerts:
         rule: str | None = None,
         since: datetime | None = None,
         limit: int = 100,
+        by_urgency: bool = False,
     ) -> list[Alert]:
         """
         Alerts, newest first.
@@ -221,6 +222,7 @@ class Alerts:
             rule: Only those of the rule with this name.
             since: Raised then or later; aware.
             limit: At most so many, up to 1,000.
+            by_urgency: Open ones first, then the most severe, then the newest.
         """
         if since is not None and (
             not isinstance(since, datetime)  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -229,7 +231,14 @@ class Alerts:
             raise InvalidValue("since", since, "a datetime with a time zone")
         wanted = (cast("State", states),) if isinstance(states, str) else tuple(states)
         register = self._opened().register
-        return register.alerts(self._scope, states=wanted, rule=rule, since=since, limit=limit)
+        return register.alerts(
+            self._scope,
+            states=wanted,
+            rule=rule,
+            since=since,
+            limit=limit,
+            by_urgency=by_urgency,
+        )
 
     def get(self, alert_id: int) -> Alert:
         """

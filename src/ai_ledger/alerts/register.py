@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Row
 
 from ai_ledger.alerts.alert import STATES, UNRESOLVED, Alert, CallsBehind, Finding, State
 from ai_ledger.alerts.erasure import ERASED
-from ai_ledger.alerts.rule import Rule
+from ai_ledger.alerts.rule import SEVERITIES, Rule
 from ai_ledger.alerts.rulebook import insert_new
 from ai_ledger.bounds import key_of, label, storable, value_of_key
 from ai_ledger.database.changes import Change, changes_of, note_change
@@ -26,6 +26,15 @@ MAX_ALERTS: Final = 1_000
 MAX_NOTE_CHARS: Final = 4_000
 # What one process sees of itself, another does not: only time tells that it ended.
 _LINGERS: Final = {"undelivered": timedelta(minutes=5), "breaker_open": timedelta(minutes=5)}
+# In the words of the statement, so that what is left out by a limit is the least urgent.
+_URGENCY: Final = (
+    sa.case({state: place for place, state in enumerate(STATES)}, value=alerts.c.state),
+    sa.case(
+        {severity: place for place, severity in enumerate(reversed(SEVERITIES))},
+        value=alerts.c.severity,
+        else_=len(SEVERITIES),
+    ),
+)
 
 
 class Register:
@@ -177,8 +186,9 @@ class Register:
         rule: str | None = None,
         since: datetime | None = None,
         limit: int = 100,
+        by_urgency: bool = False,
     ) -> list[Alert]:
-        """Alerts, newest first."""
+        """Alerts, newest first; see `Alerts.list`."""
         limit = checked_limit(limit, MAX_ALERTS)
         for state in states:
             if state not in STATES:
@@ -190,7 +200,9 @@ class Register:
             statement = statement.where(alerts.c.rule == label(rule))
         if since is not None:
             statement = statement.where(alerts.c.raised_at >= since)
-        newest = statement.order_by(alerts.c.raised_at.desc(), alerts.c.id.desc()).limit(limit)
+        newest = statement.order_by(
+            *(_URGENCY if by_urgency else ()), alerts.c.raised_at.desc(), alerts.c.id.desc()
+        ).limit(limit)
         with self._database.reading() as connection:
             return [alert_of(row) for row in connection.execute(newest)]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
-from ai_ledger.alerts.alert import STATES, MarkState, State
+from ai_ledger.alerts.alert import MarkState, State
 from ai_ledger.database.changes import Change, last_changes
 from ai_ledger.errors import EditConflict, InvalidValue, NotFound, SinkError
 from ai_ledger.web.alerts.shown import (
@@ -34,9 +34,6 @@ MAX_ALERTS: Final = 200
 MAX_CALLS: Final = 1_000
 MAX_NOTE: Final = 4_000
 
-_SEVERITY: Final = {"critical": 0, "warning": 1, "info": 2}
-_STATE: Final = {state: place for place, state in enumerate(STATES)}
-
 
 def listed(
     desk: Desk,
@@ -47,8 +44,9 @@ def listed(
     limit: int = 100,
 ) -> list[AlertRow]:
     """Alerts: open ones first, the most severe of them before the others, then the newest."""
-    found = desk.alerts.list(states=states, rule=rule, since=since, limit=min(limit, MAX_ALERTS))
-    found.sort(key=lambda alert: (_STATE[alert.state], _SEVERITY.get(alert.severity, 3)))
+    found = desk.alerts.list(
+        states=states, rule=rule, since=since, limit=min(limit, MAX_ALERTS), by_urgency=True
+    )
     return [alert_row(alert) for alert in found]
 
 

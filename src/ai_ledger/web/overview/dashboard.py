@@ -123,7 +123,7 @@ def _trend(desk: Desk, groups: list[Group], edges: calendar.Edges) -> tuple[Poin
 
 
 def _alerts(desk: Desk) -> Alerts:
-    found = desk.alerts.list(limit=ALERTS_COUNTED)
+    found = desk.alerts.list(limit=ALERTS_COUNTED, by_urgency=True)
     return Alerts(
         count=len(found),
         alerts=tuple(

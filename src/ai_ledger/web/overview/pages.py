@@ -52,7 +52,7 @@ def _values(request: Request) -> dict[str, Any]:
 
 
 def _newest(desk: Desk) -> list[AlertRow]:
-    return [alert_row(alert) for alert in desk.alerts.list(limit=ALERTS)]
+    return [alert_row(each) for each in desk.alerts.list(limit=ALERTS, by_urgency=True)]
 
 
 def _period(request: Request, desk: Desk) -> Period:
