@@ -22,6 +22,7 @@ from ai_ledger.database.engine import Database
 from ai_ledger.database.upgrade import make_ready
 from ai_ledger.policies.budgets.account import Claim, Exhausted, Grant, Granted, NotInForce
 from ai_ledger.policies.budgets.accounts import Accounts
+from ai_ledger.query import Query
 from ai_ledger.records import CallRecord, new_id
 from ai_ledger.sinks.sql import SQLSink
 from ai_ledger.sinks.sql.holds import Consumed
@@ -349,6 +350,25 @@ def test_not_in_force(accounts: Accounts, clock: Hand) -> None:
             take(accounts, claim(budget_id, 1, period=period))
 
 
+def test_what_is_leased_counts_when_a_budget_is_back_in_force(accounts: Accounts) -> None:
+    """
+    Who has leased something may use it meanwhile, so nobody else is given it.
+    """
+    budget_id = accounts.register(terms())
+    lease_id = take(accounts, claim(budget_id, 600)).grants[0].lease_id
+    accounts.deactivate("b")
+    accounts.reactivate("b")
+
+    with pytest.raises(Exhausted) as refused:
+        take(accounts, claim(budget_id, 600), holder="i")
+
+    assert refused.value.reserved == 600
+    assert accounts.renew("h", ttl_s=60) == {lease_id}
+    accounts.give_back([(lease_id, 600)])
+    take(accounts, claim(budget_id, 600), holder="i")
+    assert accounts.check() == []
+
+
 def test_the_server_has_the_clock(sql_url: str) -> None:
     """
     Without a clock of a test the database's is asked, and it is aware and about right.
@@ -485,6 +505,18 @@ class Ledger(RuleBasedStateMachine):
     def drop(self) -> None:
         self.accounts.deactivate("a")
         self.ids[0] = self._register("a")
+
+    @rule()
+    def pause(self) -> None:
+        self.accounts.deactivate("b")
+
+    @rule()
+    def resume(self) -> None:
+        self.accounts.reactivate("b")
+
+    @rule()
+    def forget(self) -> None:
+        self.sink.forget(Query.build(scope=None, where={"user_id": "x"}))
 
     @invariant()
     def nothing_differs(self) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,6 +235,145 @@ def test_forgotten_calls_stay_paid(accounts: Accounts, sink: SQLSink) -> None:
     assert accounts.check() == []
 
 
+LONG_S = 10.0**9
+"""A lease does not end by itself in this test, wherever its clock stands."""
+
+
+def names(sql_url: str) -> set[str]:
+    """Whoever is named in accounts and leases."""
+    with shared_database(sql_url).reading() as connection:
+        found = [
+            connection.execute(sa.text(f"SELECT scope FROM {table}")).scalars().all()
+            for table in ("ai_budget_accounts", "ai_budget_leases")
+        ]
+    return {scope for scopes in found for scope in scopes} - {""}
+
+
+@pytest.mark.parametrize("end", ["it returns", "it dies", "it died", "a later call"])
+def test_forgotten_while_a_process_holds_a_lease(
+    accounts: Accounts, sink: SQLSink, sql_url: str, end: str
+) -> None:
+    """
+    The name goes with the lease, however that ends.
+    """
+    clock = accounts._clock
+    assert isinstance(clock, Hand)
+    budget_id = accounts.register(terms(each="user_id"))
+    claim = Claim(budget_id=budget_id, whose="user-1", period="2026-03-04", needed=100)
+    ttl_s = 60.0 if end == "it died" else LONG_S
+    lease_id = accounts.reserve([claim], holder="h", ttl_s=ttl_s).grants[0].lease_id
+    sink.write([call(1)])
+
+    sink.forget(Query.build(scope=None, where={"user_id": "user-1"}))
+    assert accounts.check() == []
+    assert used(accounts)["", "2026-03-04"] == (UNIT // 4, 1, 0)
+
+    if end != "it died":
+        assert accounts.state(budget_id, "user-1", "2026-03-04").reserved == 100
+    if end == "it returns":
+        refill = Claim(
+            budget_id=budget_id, whose="user-1", period="2026-03-04", needed=0, wanted=10,
+            lease_id=lease_id,
+        )  # fmt: skip
+        accounts.reserve([refill], holder="h", ttl_s=LONG_S)
+        accounts.give_back([(lease_id, 2**62)])
+    elif end == "it dies":
+        clock.now += timedelta(seconds=LONG_S + 1)
+        accounts.renew("somebody else", ttl_s=60)
+    elif end == "a later call":
+        sink.holds = Pocket({"call-00004": Consumed(lease_id, 100)})
+        sink.write([call(4, user_id=None)])
+    assert names(sql_url) == set()
+    assert accounts.check() == []
+    if sql_url.startswith("sqlite") and end != "a later call":
+        assert b"user-1" not in Path(sql_url.removeprefix("sqlite:///")).read_bytes()
+
+
+@pytest.mark.parametrize("over", ["deactivated", "replaced", "counted anew"])
+@pytest.mark.parametrize("leased", [False, True], ids=["", "leased"])
+def test_forgotten_in_budgets_that_are_history(
+    accounts: Accounts, sink: SQLSink, sql_url: str, over: str, leased: bool
+) -> None:
+    """
+    Their accounts name nobody either, and say as much as before in all.
+    """
+    clock = accounts._clock
+    assert isinstance(clock, Hand)
+    yen = {"USD": "1"}
+    budget_id = accounts.register(terms(each="user_id", unit="JPY", rates=yen))
+    lease_id = 0
+    if leased:
+        claim = Claim(budget_id=budget_id, whose="user-1", period="2026-03-04", needed=100)
+        lease_id = accounts.reserve([claim], holder="h", ttl_s=LONG_S).grants[0].lease_id
+    sink.write([call(n) for n in range(6)])
+    clock.now += timedelta(days=1)
+    if over == "deactivated":
+        accounts.deactivate("b")
+    elif over == "replaced":
+        accounts.register(terms(each="user_id", per="month"))
+    else:
+        accounts.register(terms(each="user_id", unit="JPY", rates={"USD": "2"}))
+
+    sink.forget(Query.build(scope=None, where={"user_id": "user-1"}))
+
+    accounts.give_back([(lease_id, 2**62)])
+    assert names(sql_url) == {"user-0", "user-2"}
+    assert {
+        (one.whose, one.period): (one.used, one.calls)
+        for one in accounts.history(budget_id, limit=1_000)
+    } == {(whose, "2026-03-04"): (UNIT // 2, 2) for whose in ("", "user-0", "user-2")}
+    assert accounts.check() == []
+
+
+def test_an_account_of_a_call_that_took_nothing_stays(accounts: Accounts, sql_url: str) -> None:
+    """
+    It says when something was last reserved, by which no clock is stepped back.
+    """
+    budget_id = accounts.register(terms(each="user_id"))
+    claim = Claim(budget_id=budget_id, whose="user-1", period="2026-03-04", needed=100)
+    granted = accounts.reserve([claim], holder="h", ttl_s=60)
+
+    accounts.give_back([(granted.grants[0].lease_id, 100)])
+
+    assert names(sql_url) == {"user-1"}
+
+
+@pytest.mark.parametrize("change", ["write", "correct", "forget", "delete"])
+def test_accounts_are_locked_after_the_totals(
+    accounts: Accounts, sink: SQLSink, change: str
+) -> None:
+    """
+    Whoever changes both does so in one order, so that no two wait for each other.
+    """
+    accounts.register(terms(each="user_id"))
+    sink.write([call(1)])
+    changed: list[str] = []
+
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        for table in ("ai_call_totals", "ai_budget_accounts"):
+            if table in statement and not statement.startswith("SELECT"):
+                changed.append(table)
+
+    event.listen(sink._opened()[2]._database.writer, "before_cursor_execute", note)
+    if change == "write":
+        sink.write([call(2)])
+    elif change == "correct":
+        old = call(1)
+        more = CostChange(
+            call_id=old.id, corrected_at=NOON, old_cost=old.cost, old_currency="USD",
+            old_price_id=None, cost=Decimal("0.5"), currency="USD", price_id=None,
+        )  # fmt: skip
+        assert sink.correct_costs([more]) == 1
+    elif change == "forget":
+        assert sink.forget(Query.build(scope=None)) == 1
+    else:
+        assert sink.delete(Query.build(scope=None), at=NOON) == 1
+
+    assert changed == sorted(changed, reverse=True)
+    assert set(changed) >= {"ai_call_totals"}
+    assert ("ai_budget_accounts" in changed) == (change != "delete")
+
+
 def test_registering_again(accounts: Accounts, sink: SQLSink) -> None:
     """
     Equal terms change nothing, another limit keeps the account, another shape starts anew.
@@ -356,6 +496,28 @@ def test_a_row_takes_the_place_of_its_hold(accounts: Accounts, sink: SQLSink) ->
     sink.holds = None
     sink.write([call(4)])
     assert accounts.state(budget_id, "", "2026-03-04").reserved == 40
+
+
+def test_a_row_that_comes_while_its_budget_is_out_of_force(
+    accounts: Accounts, sink: SQLSink
+) -> None:
+    """
+    What was set aside for it goes all the same, and the row counts when the budget is back.
+    """
+    budget_id = accounts.register(terms())
+    claim = Claim(budget_id=budget_id, whose="", period="2026-03-04", needed=100)
+    lease_id = accounts.reserve([claim], holder="h", ttl_s=60).grants[0].lease_id
+    sink.holds = Pocket({"call-00001": Consumed(lease_id, 60)})
+    accounts.deactivate("b")
+
+    sink.write([call(1)])
+    assert accounts.state(budget_id, "", "2026-03-04").reserved == 40
+    assert accounts.check() == []
+    accounts.reactivate("b")
+
+    state = accounts.state(budget_id, "", "2026-03-04")
+    assert (state.used, state.reserved, state.calls) == (UNIT // 4, 40, 1)
+    assert accounts.check() == []
 
 
 def test_without_a_budget_one_look(sink: SQLSink, sql_url: str) -> None:

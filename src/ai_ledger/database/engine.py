@@ -215,6 +215,28 @@ class Database:
                 error,
             )
 
+    def checkpoint(self) -> None:
+        """
+        Have SQLite's file say now what its log says; nothing for servers.
+
+        As far as nobody is in the way: what is left comes with the next one.
+        """
+        if self.kind != "sqlite":
+            return
+        with (
+            suppress(SinkUnavailable),
+            self.translated_errors(refusing=False),
+            self.connected(self.writer) as connection,
+        ):
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            (patience,) = raw.execute("PRAGMA busy_timeout").fetchone()
+            raw.execute("PRAGMA busy_timeout = 0").fetchall()
+            try:
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                raw.execute(f"PRAGMA busy_timeout = {patience}").fetchall()
+
     def close(self) -> None:
         """Close all connections, those in use when they are let go; the next use opens new ones."""
         self.reader.dispose()

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ai_ledger.bounds import label
-from ai_ledger.database.columns import Moment
 from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.budgets import accounts, budgets, leases
 from ai_ledger.errors import InvalidValue
@@ -27,7 +26,17 @@ from ai_ledger.policies.budgets.account import (
 from ai_ledger.policies.budgets.reservation import Reservation
 from ai_ledger.policies.budgets.rows import sums_of_rows
 from ai_ledger.records import utc_now
-from ai_ledger.sinks.sql.leases import AccountKey, accounts_of, lock_leases, take_off
+from ai_ledger.sinks.sql.leases import (
+    AccountKey,
+    accounts_of,
+    clock_of,
+    forgotten_leases,
+    lock_accounts,
+    lock_leases,
+    now_of,
+    take_off,
+    take_off_expired,
+)
 from ai_ledger.terms import Terms
 
 MAX_ACCOUNTS: Final = 10_000
@@ -139,14 +148,12 @@ class Accounts:
         if not any(off.values()):
             return
 
-        def work(connection: Connection) -> None:
-            for key in sorted(set(accounts_of(connection, off).values())):
-                connection.execute(
-                    sa.select(accounts.c.reserved).where(*_here(key)).with_for_update()
-                ).all()
-            take_off(connection, off)
+        def work(connection: Connection) -> bool:
+            lock_accounts(connection, accounts_of(connection, off).values())
+            return take_off(connection, off)
 
-        self._database.writing(work)
+        if self._database.writing(work):
+            self._database.checkpoint()
 
     def renew(self, holder: str, *, ttl_s: float) -> frozenset[int]:
         """
@@ -171,7 +178,23 @@ class Accounts:
                 )
             return frozenset(alive)
 
-        return self._database.writing(work)
+        alive = self._database.writing(work)
+        self._end_forgotten()
+        return alive
+
+    def _end_forgotten(self) -> None:
+        """End what processes that are gone have leased for those who were forgotten since."""
+        with self._database.reading() as connection:
+            found = forgotten_leases(connection, self._now(connection))
+        if not found:
+            return
+
+        def work(connection: Connection) -> bool:
+            lock_accounts(connection, found)
+            return take_off_expired(connection, found, self._now(connection))
+
+        if self._database.writing(work):
+            self._database.checkpoint()
 
     def state(self, budget_id: int, whose: str, period: str) -> Account:
         """
@@ -254,7 +277,8 @@ class Accounts:
 
     def deactivate(self, name: str, *, by: str | None = None, version: int | None = None) -> None:
         """
-        Stop counting and refusing. Its accounts stay as history.
+        Stop counting and refusing. Its accounts stay as history, and what processes
+        have leased stays with them until they return it, so that it counts if this is undone.
 
         Args:
             name: Of the budget.
@@ -314,12 +338,12 @@ class Accounts:
     def _now(self, connection: Connection) -> datetime:
         if self._clock is not None:
             return self._clock()
-        return connection.execute(sa.select(_clock_of(self._database.kind))).scalar_one()
+        return now_of(connection)
 
     def _in_force(self, connection: Connection, ids: set[int]) -> tuple[dict[int, Terms], datetime]:
         columns: list[sa.ColumnElement[Any]] = [budgets.c.id, budgets.c.version]
         if self._clock is None:
-            columns.append(_clock_of(self._database.kind))
+            columns.append(clock_of(self._database.kind))
         rows = connection.execute(
             sa.select(*columns).where(budgets.c.id.in_(sorted(ids)), budgets.c.active)
         ).all()
@@ -371,13 +395,6 @@ def _differences(connection: Connection, budget: StoredBudget) -> list[Differenc
                 )
             )
     return found
-
-
-def _clock_of(kind: str) -> sa.ColumnElement[datetime]:
-    # Not when the transaction began: it may have waited for a lock since.
-    if kind == "postgresql":
-        return sa.func.clock_timestamp(type_=Moment()).label("now")
-    return sa.func.utc_timestamp(6, type_=Moment()).label("now")
 
 
 def _named(name: str) -> sa.Select[Any]:

@@ -17,6 +17,7 @@ from ai_ledger.database.versions import require_version
 from ai_ledger.errors import NotFound
 from ai_ledger.policies.budgets.rows import sums_of_rows
 from ai_ledger.sinks.sql.charges import add_to_accounts
+from ai_ledger.sinks.sql.leases import drop_all_blank
 from ai_ledger.terms import Terms
 
 KIND: Final = "budget"
@@ -62,7 +63,10 @@ def deactivate(
     connection: Connection, name: str, now: datetime, by: str | None, version: int | None = None
 ) -> None:
     """
-    Put the budget out of force, and drop what is leased of it.
+    Put the budget out of force. What is leased of it stays until it comes back or expires.
+
+    Processes may go on taking from what they have leased, so that it has to count
+    when the budget is soon in force again.
 
     Raises:
         NotFound: There is no budget of that name.
@@ -73,7 +77,6 @@ def deactivate(
     if not old.active:
         return
     _update(connection, old, now, by, active=False)
-    _release(connection, old.id, now)
     _bump(connection)
     before = _plain(Terms.from_json(old.terms))
     note_change(connection, KIND, name, before=before, after=None, by=by, at=now)
@@ -178,6 +181,7 @@ def _release(connection: Connection, budget_id: int, now: datetime) -> None:
         .values(reserved=0, updated_at=now)
     )
     connection.execute(sa.delete(leases).where(leases.c.budget_id == budget_id))
+    drop_all_blank(connection, budget_id)
 
 
 def _count_anew(connection: Connection, budget_id: int, terms: Terms, now: datetime) -> None:

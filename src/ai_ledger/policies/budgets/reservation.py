@@ -15,7 +15,13 @@ from ai_ledger.errors import InvalidValue
 from ai_ledger.money import MAX_NANO
 from ai_ledger.policies.budgets.account import Claim, Exhausted, Grant, Granted, NotInForce
 from ai_ledger.sinks.sql.charges import add_to_accounts
-from ai_ledger.sinks.sql.leases import AccountKey, accounts_of, lock_leases
+from ai_ledger.sinks.sql.leases import (
+    AccountKey,
+    accounts_of,
+    drop_blank,
+    expired_on,
+    lock_leases,
+)
 from ai_ledger.terms import Terms
 
 SKEW: Final = timedelta(seconds=300)
@@ -156,7 +162,7 @@ class Reservation:
         expired = [
             row.id
             for key in sorted(set(targets))
-            for row in self._connection.execute(_expired(key, self._now))
+            for row in self._connection.execute(expired_on(key, self._now))
         ]
         for row in lock_leases(self._connection, [*expired, *own]):
             lease = _Lease(row)
@@ -207,11 +213,14 @@ class Reservation:
         for claim, key, amount in zip(claims, targets, amounts, strict=True):
             account = self._accounts[key]
             account.reserved += amount
-            before = account.reserved_at or self._now
-            # A moment that a wrong clock told is not kept.
-            account.reserved_at = (
-                self._now if before > self._now + AHEAD else max(before, self._now)
-            )
+            before = account.reserved_at
+            # Only a call makes a name of an account that has none any more.
+            if before is not None or claim.needed > 0:
+                before = before or self._now
+                # A moment that a wrong clock told is not kept.
+                account.reserved_at = (
+                    self._now if before > self._now + AHEAD else max(before, self._now)
+                )
             grants.append(
                 Grant(
                     claim=claim,
@@ -270,6 +279,10 @@ class Reservation:
                         updated_at=self._now,
                     )
                 )
+        drop_blank(
+            self._connection,
+            [key for key, account in self._accounts.items() if account.is_blank],
+        )
 
 
 class _Account:
@@ -282,6 +295,10 @@ class _Account:
     @property
     def changed(self) -> bool:
         return self._was != (self.reserved, self.reserved_at)
+
+    @property
+    def is_blank(self) -> bool:
+        return not self.reserved and self.reserved_at is None
 
 
 class _Lease:
@@ -321,13 +338,4 @@ def _latest_behind(key: AccountKey, until: datetime) -> sa.Label[Any]:
         )
         .scalar_subquery()
         .label("latest")
-    )
-
-
-def _expired(key: AccountKey, now: datetime) -> sa.Select[Any]:
-    return sa.select(leases.c.id).where(
-        leases.c.budget_id == key[0],
-        leases.c.scope == key[1],
-        leases.c.period == key[2],
-        leases.c.expires_at <= now,
     )

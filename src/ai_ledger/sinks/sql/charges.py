@@ -21,7 +21,14 @@ from ai_ledger.query import TAG_PREFIX
 from ai_ledger.records import CallRecord, utc_now
 from ai_ledger.sinks.scan import IDENTITY_FIELDS
 from ai_ledger.sinks.sql.holds import Consumed
-from ai_ledger.sinks.sql.leases import AccountKey, accounts_of, take_off
+from ai_ledger.sinks.sql.leases import (
+    AccountKey,
+    accounts_of,
+    drop_blank,
+    now_of,
+    take_off,
+    take_off_expired,
+)
 from ai_ledger.sinks.sql.matching import AllInForce, InForce
 from ai_ledger.sinks.sql.rows import record_of
 from ai_ledger.terms import Terms
@@ -29,8 +36,21 @@ from ai_ledger.terms import Terms
 SUMS: Final = ("used", "forgotten", "calls", "uncounted")
 """What the rows say of an account; the rest is of reservations."""
 
+_ALL_PERIODS: Final = "\U0010ffff"
 _KEY: Final = ("budget_id", "scope", "period")
 _STATE: Final = sa.select(state.c.number).where(state.c.id == 1).with_for_update(read=True)
+_BUDGETS: Final = sa.select(budgets.c.id, budgets.c.terms, budgets.c.counts_from).order_by(
+    budgets.c.id
+)
+_BLANK: Final = (
+    sa.update(accounts)
+    .where(
+        accounts.c.budget_id == sa.bindparam("budget"),
+        accounts.c.scope == sa.bindparam("whose"),
+        accounts.c.period == sa.bindparam("when"),
+    )
+    .values(dict.fromkeys(SUMS, 0) | {"reserved_at": None})
+)
 _DERIVED: Final = ("duration_us", "duration_bucket", "first_token_us")
 _CALLS: Final = sa.select(*(each for each in records.columns if each.name not in _DERIVED))
 
@@ -40,6 +60,15 @@ class Charges:
 
     def __init__(self) -> None:
         self._known: tuple[int, AllInForce] = (0, AllInForce())
+
+    def open_to_forget(self, connection: Connection) -> Bill | None:
+        """`open`, with what is kept of budgets that are out of force as well."""
+        bill = self.open(connection)
+        rows = connection.execute(_BUDGETS.where(sa.not_(budgets.c.active))).all()
+        over = [budget for row in rows if _names_somebody((budget := _in_force(row)).terms.each)]
+        if not over:
+            return bill
+        return Bill(self._known[1] if bill else AllInForce(), over)
 
     def open(self, connection: Connection) -> Bill | None:
         """
@@ -52,25 +81,27 @@ class Charges:
             return None
         known, in_force = self._known
         if number != known:
-            rows = connection.execute(
-                sa.select(budgets.c.id, budgets.c.terms, budgets.c.counts_from)
-                .where(budgets.c.active)
-                .order_by(budgets.c.id)
-            )
-            in_force = AllInForce(
-                [InForce(row.id, Terms.from_json(row.terms), row.counts_from) for row in rows]
-            )
+            rows = connection.execute(_BUDGETS.where(budgets.c.active))
+            in_force = AllInForce([_in_force(row) for row in rows])
             self._known = (number, in_force)
         return Bill(in_force) if in_force else None
 
 
 class Bill:
-    """What the calls of one transaction change about accounts, collected and applied once."""
+    """
+    What the calls of one transaction change about accounts, collected and applied once.
 
-    def __init__(self, in_force: AllInForce) -> None:
-        self._in_force = in_force
+    Args:
+        in_force: The budgets that calls are charged to.
+        over: Others, of which history is kept that may name somebody.
+    """
+
+    def __init__(self, in_force: AllInForce | None = None, over: Sequence[InForce] = ()) -> None:
+        self._in_force = in_force or AllInForce()
+        self._over = over
         self._changes: dict[AccountKey, list[int]] = {}
-        self._left: set[tuple[int, str, str | None]] = set()
+        # Budget and whose → the first period whose account says what the rows do.
+        self._left: dict[tuple[int, str], str] = {}
 
     def add(self, record: CallRecord, sign: int = 1) -> None:
         """Count *record*, or with -1 take it back."""
@@ -84,16 +115,18 @@ class Bill:
         Keep counting a call that no longer says whose it was.
 
         What is spent stays spent. Only where an account is one person's, so that its
-        name would say who that was, the call is counted where calls of nobody are.
+        name would say who that was, the call is counted where calls of nobody are, and
+        so is all that this person has in accounts which are but history.
         """
+        for budget in self._over:
+            self._leave(budget, old, _ALL_PERIODS)
         # What it is looked up by is not forgotten.
         for budget in self._in_force.about(old):
             was, now = _account(budget, old), _account(budget, new)
             amount = budget.terms.amount_of(old)
             if _names_somebody(budget.terms.each):
-                if was is not None and was[1]:
-                    first = budget.counts_from and budget.terms.period_of(budget.counts_from)
-                    self._left.add((budget.id, was[1], first))
+                first = budget.counts_from and budget.terms.period_of(budget.counts_from)
+                self._leave(budget, old, first or "")
                 if was != now:
                     if was is not None:
                         self._count(was, amount, -1)
@@ -104,30 +137,76 @@ class Bill:
             elif now is not None and was is None:
                 self._change(now)[1] -= amount or 0
 
+    def _leave(self, budget: InForce, old: CallRecord, first: str) -> None:
+        if budget.terms.matches(old) and (whose := budget.terms.whose(old)):
+            self._left[budget.id, whose] = first
+
     def apply(self, connection: Connection, consumed: Sequence[Consumed] = ()) -> None:
         """Change the accounts, and take off the leases what is now counted."""
         amounts: dict[int, int] = {}
         for lease_id, amount in consumed:
             amounts[lease_id] = amounts.get(lease_id, 0) + amount
+        # Everything that is changed below, so that it is locked in its turn.
         if amounts:
             for key in accounts_of(connection, amounts).values():
-                self._change(key)  # so that it is locked in its turn
+                self._change(key)
+        names = [_key_of(row) for row in self._named(connection)] if self._left else []
+        for key in names:
+            self._change(key)
+            if self._is_history(key):
+                self._change((key[0], "", key[2]))
         if self._changes:
             add_to_accounts(connection, self._changes)
         if amounts:
             take_off(connection, amounts)
-        for budget_id, scope, first in sorted(self._left, key=lambda one: one[:2]):
-            over = [accounts.c.calls == 0]
-            if first is not None:  # history that is no longer held against the rows
-                over.append(accounts.c.period < first)
-            connection.execute(
-                sa.delete(accounts).where(
-                    accounts.c.budget_id == budget_id,
-                    accounts.c.scope == scope,
-                    accounts.c.reserved == 0,
-                    sa.or_(*over),
-                )
+        if names:
+            self._erase(connection, set(names))
+
+    def _erase(self, connection: Connection, names: set[AccountKey]) -> None:
+        """Take these names, as far as nothing is counted by them any more, out of accounts."""
+        moved: dict[AccountKey, list[int]] = {}
+        blank: list[AccountKey] = []
+        for row in self._named(connection, locked=True):
+            key = _key_of(row)
+            history = self._is_history(key)
+            if key not in names or (row["calls"] and not history):
+                continue
+            blank.append(key)
+            if history:
+                sums = moved.setdefault((key[0], "", key[2]), [0] * len(SUMS))
+                for place, name in enumerate(SUMS):
+                    sums[place] += row[name]
+        if not blank:
+            return
+        if moved:
+            add_to_accounts(connection, moved)
+        connection.execute(
+            _BLANK, [{"budget": key[0], "whose": key[1], "when": key[2]} for key in blank]
+        )
+        take_off_expired(connection, blank, now_of(connection))
+        # Where a process still holds a lease, whoever ends it does the same.
+        drop_blank(connection, blank)
+
+    def _named(self, connection: Connection, *, locked: bool = False) -> list[Any]:
+        """The accounts of those who are forgotten."""
+        whose: dict[int, list[str]] = {}
+        for budget_id, scope in sorted(self._left):
+            whose.setdefault(budget_id, []).append(scope)
+        found: list[Any] = []
+        for budget_id, scopes in whose.items():
+            statement = (
+                sa.select(accounts)
+                .where(accounts.c.budget_id == budget_id, accounts.c.scope.in_(scopes))
+                .order_by(accounts.c.scope, accounts.c.period)
             )
+            found += connection.execute(
+                statement.with_for_update() if locked else statement
+            ).mappings()
+        return found
+
+    def _is_history(self, key: AccountKey) -> bool:
+        """Whether the account is not held against the rows any more."""
+        return key[2] < self._left[key[:2]]
 
     def _count(self, key: AccountKey, amount: int | None, sign: int) -> None:
         change = self._change(key)
@@ -140,6 +219,14 @@ class Bill:
         if change is None:
             change = self._changes[key] = [0] * len(SUMS)
         return change
+
+
+def _in_force(row: Any) -> InForce:
+    return InForce(row.id, Terms.from_json(row.terms), row.counts_from)
+
+
+def _key_of(row: Any) -> AccountKey:
+    return row["budget_id"], row["scope"], row["period"]
 
 
 def _account(budget: InForce, record: CallRecord) -> AccountKey | None:

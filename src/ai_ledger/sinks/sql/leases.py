@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ai_ledger.database.columns import Moment
 from ai_ledger.database.tables.budgets import accounts, leases
+from ai_ledger.money import MAX_NANO
+from ai_ledger.records import utc_now
 
 AccountKey = tuple[int, str, str]
 """Budget, scope and period. Accounts are locked in this order, and leases after them, by id."""
@@ -29,7 +34,7 @@ def lock_leases(connection: Connection, lease_ids: Iterable[int]) -> list[sa.Row
     return list(connection.execute(statement.with_for_update()).all())
 
 
-def take_off(connection: Connection, amounts: Mapping[int, int]) -> None:
+def take_off(connection: Connection, amounts: Mapping[int, int]) -> bool:
     """
     Lower leases, and what is reserved of their accounts by as much.
 
@@ -39,6 +44,9 @@ def take_off(connection: Connection, amounts: Mapping[int, int]) -> None:
     Args:
         connection: That of the transaction.
         amounts: Lease → what to take off it.
+
+    Returns:
+        Whether the name of somebody who was forgotten went with one.
     """
     lowered: list[dict[str, int]] = []
     emptied: list[int] = []
@@ -61,8 +69,105 @@ def take_off(connection: Connection, amounts: Mapping[int, int]) -> None:
         if taken
     ]:
         connection.execute(_UNRESERVE, rows)
+    return bool(emptied) and drop_blank(connection, changes)
 
 
+def take_off_expired(connection: Connection, keys: Iterable[AccountKey], now: datetime) -> bool:
+    """`take_off` all that has ended by *now* of these accounts, which have to be locked."""
+    expired = [row.id for key in keys for row in connection.execute(expired_on(key, now))]
+    return take_off(connection, dict.fromkeys(expired, MAX_NANO))
+
+
+def expired_on(key: AccountKey, now: datetime) -> sa.Select[tuple[int]]:
+    """The ids of leases on an account that have ended by *now*."""
+    return sa.select(leases.c.id).where(
+        leases.c.budget_id == key[0],
+        leases.c.scope == key[1],
+        leases.c.period == key[2],
+        leases.c.expires_at <= now,
+    )
+
+
+def drop_blank(connection: Connection, keys: Iterable[AccountKey]) -> bool:
+    """
+    Delete those of these accounts, which have to be locked, that are but a name.
+
+    That is what is left of somebody who was forgotten while a process held a lease.
+
+    Returns:
+        Whether there was one.
+    """
+    rows = [{"budget": key[0], "whose": key[1], "when": key[2]} for key in sorted(keys) if key[1]]
+    return bool(rows) and connection.execute(_DROP_BLANK, rows).rowcount > 0
+
+
+def drop_all_blank(connection: Connection, budget_id: int) -> None:
+    """`drop_blank` for all accounts of a budget."""
+    connection.execute(
+        sa.delete(accounts).where(
+            accounts.c.budget_id == budget_id, *_IS_A_NAME, accounts.c.reserved == 0
+        )
+    )
+
+
+def forgotten_leases(connection: Connection, now: datetime) -> Sequence[AccountKey]:
+    """Accounts of nobody any more, with leases on them that have ended by *now*."""
+    here = (
+        accounts.c.budget_id == leases.c.budget_id,
+        accounts.c.scope == leases.c.scope,
+        accounts.c.period == leases.c.period,
+    )
+    found = connection.execute(
+        sa.select(leases.c.budget_id, leases.c.scope, leases.c.period)
+        .join(accounts, sa.and_(*here))
+        .where(leases.c.expires_at <= now, *_IS_A_NAME)
+        .distinct()
+    )
+    return sorted((row.budget_id, row.scope, row.period) for row in found)
+
+
+def lock_accounts(connection: Connection, keys: Iterable[AccountKey]) -> None:
+    """Lock these accounts, in order."""
+    for key in sorted(set(keys)):
+        connection.execute(
+            sa.select(accounts.c.reserved)
+            .where(
+                accounts.c.budget_id == key[0],
+                accounts.c.scope == key[1],
+                accounts.c.period == key[2],
+            )
+            .with_for_update()
+        ).all()
+
+
+def now_of(connection: Connection) -> datetime:
+    """The clock that leases end by, aware: the database's, for a file that of the machine."""
+    kind = connection.dialect.name
+    if kind == "sqlite":
+        return utc_now()
+    return connection.execute(sa.select(clock_of(kind))).scalar_one()
+
+
+def clock_of(kind: str) -> sa.ColumnElement[datetime]:
+    """The clock of a server, as the column ``now``."""
+    # Not when the transaction began: it may have waited for a lock since.
+    if kind == "postgresql":
+        return sa.func.clock_timestamp(type_=Moment()).label("now")
+    return sa.func.utc_timestamp(6, type_=Moment()).label("now")
+
+
+# A call that is reserved for leaves its moment; whoever is forgotten loses it.
+_IS_A_NAME: tuple[sa.ColumnElement[bool], ...] = (
+    accounts.c.scope != "",
+    *(accounts.c[name] == 0 for name in ("used", "forgotten", "calls", "uncounted")),
+    accounts.c.reserved_at.is_(None),
+)
+_THIS: tuple[Any, ...] = (
+    accounts.c.budget_id == sa.bindparam("budget"),
+    accounts.c.scope == sa.bindparam("whose"),
+    accounts.c.period == sa.bindparam("when"),
+)
+_DROP_BLANK = sa.delete(accounts).where(*_THIS, *_IS_A_NAME, accounts.c.reserved == 0)
 _LOWER = (
     sa.update(leases)
     .where(leases.c.id == sa.bindparam("lease"))
@@ -70,10 +175,6 @@ _LOWER = (
 )
 _UNRESERVE = (
     sa.update(accounts)
-    .where(
-        accounts.c.budget_id == sa.bindparam("budget"),
-        accounts.c.scope == sa.bindparam("whose"),
-        accounts.c.period == sa.bindparam("when"),
-    )
+    .where(*_THIS)
     .values(reserved=accounts.c.reserved - sa.bindparam("taken", type_=sa.BigInteger))
 )

@@ -86,11 +86,14 @@ class Writer:
 
     def _charge(self, connection: Connection, bill: Bill | None, rows: Sequence[_Row]) -> None:
         # Last, because every other writer and every reservation waits for the accounts.
+        consumed = self.holds.consumed(_ended(rows)) if self.holds else ()
         if bill is None:
-            return
+            if not consumed:
+                return
+            bill = Bill()  # leases outlive the budget that is put out of force
         for _, record in rows:
             bill.add(record)
-        bill.apply(connection, self.holds.consumed(_ended(rows)) if self.holds else ())
+        bill.apply(connection, consumed)
 
     def _insert(self, connection: Connection, rows: Sequence[Prepared]) -> int:
         texts = self._texts(connection)
@@ -212,10 +215,10 @@ class Writer:
         """Erase content and identity, deleted calls included, from the file as well."""
         user = FACT_COLUMNS.index("user_id")
 
-        def change(connection: Connection, ids: list[str]) -> None:
+        def change(connection: Connection, ids: list[str]) -> Bill | None:
             drop_reports_of(connection, ids)
             erase_notes_on(connection, ids)
-            bill = self._charges.open(connection)
+            bill = self._charges.open_to_forget(connection)
             if bill is not None:
                 for old in stored_calls(connection, ids):
                     bill.forget(old, old.replace(**dict.fromkeys(IDENTITY_FIELDS), tags={}))
@@ -226,8 +229,7 @@ class Writer:
             )
             connection.execute(sa.delete(tags).where(tags.c.call_id.in_(ids)))
             connection.execute(sa.delete(contents).where(contents.c.call_id.in_(ids)))
-            if bill is not None:
-                bill.apply(connection)
+            return bill
 
         def counted(row: Any) -> tuple[Any, ...] | None:
             if row.deleted_at is not None:
@@ -244,7 +246,7 @@ class Writer:
     def _in_batches(
         self,
         where: Sequence[sa.ColumnElement[bool]],
-        change: Callable[[Connection, list[str]], None],
+        change: Callable[[Connection, list[str]], Bill | None],
         *,
         counted: Callable[[Any], tuple[Any, ...] | None],
     ) -> int:
@@ -253,7 +255,8 @@ class Writer:
 
         Args:
             where: Which rows.
-            change: Changes the rows with the ids it is given.
+            change: Changes the rows with the ids it is given. What it says of accounts is
+                applied after the totals, which is where every writer locks them.
             counted: The facts that a row is counted by afterwards, if it is.
 
         Returns:
@@ -287,8 +290,10 @@ class Writer:
                         cells.add(row.started_at, tuple(row[4:]), -1)
                     if (facts := counted(row)) is not None:
                         cells.add(row.started_at, facts)
-                change(connection, [row.id for row in rows])
+                bill = change(connection, [row.id for row in rows])
                 self._apply(connection, cells)
+                if bill is not None:
+                    bill.apply(connection)
                 last = (page[-1].started_at, page[-1].id) if len(page) == BATCH else None
                 return len(rows), last
 
