@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from tests.web.test_calls_live import LIVE, Follower, begun
 
 from ai_ledger import Ledger
 from ai_ledger.access import Access
+from ai_ledger.errors import SinkUnavailable
 from ai_ledger.query import Query
 from ai_ledger.records import utc_now
 from ai_ledger.stats import Stats
@@ -115,12 +116,70 @@ def test_a_file_ends_with_the_token(filled: Ledger, monkeypatch: pytest.MonkeyPa
     """
     What is sent in pieces stops when the token is revoked, and does not look complete.
     """
-    monkeypatch.setattr(export, "BATCH", 10)
-    monkeypatch.setattr(answer, "RECHECK_S", 0.0)
     app = create_app(filled)
     tokens = app.state.house.tokens
     text, token = tokens.add("ada", by="ann", role="viewer")
-    scope = Follower(app, "/api/v1/calls/export", "format=jsonl", authorization=f"Bearer {text}")
+
+    sent = _exported(app, monkeypatch, lambda: tokens.revoke(token.id, by="ann"), f"Bearer {text}")
+
+    lines = b"".join(each.get("body", b"") for each in sent).splitlines()
+    assert len(lines) == 20
+    assert all(each.get("more_body") for each in sent[1:])
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param({"org_id": "globex"}, id="of another organisation"),
+        pytest.param({"prompts": False}, id="without prompts"),
+        pytest.param({"role": "viewer"}, id="of another role"),
+    ],
+)
+def test_a_file_ends_with_the_access_it_was_begun_with(
+    filled: Ledger, monkeypatch: pytest.MonkeyPatch, later: dict[str, Any]
+) -> None:
+    """
+    Whoever becomes somebody else meanwhile gets no more of what they were before.
+    """
+    who = {"name": "ada", "role": "admin", "org_id": "acme", "prompts": True}
+    app = create_app(filled, auth=lambda request: Access(**who))
+
+    sent = _exported(app, monkeypatch, lambda: who.update(later))
+
+    assert len(b"".join(each.get("body", b"") for each in sent).splitlines()) == 20
+    assert all(each.get("more_body") for each in sent[1:])
+
+
+def test_a_file_goes_on_though_nobody_knows_the_token(
+    filled: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    While tokens cannot be read, what was begun is not broken off in the middle.
+    """
+    app = create_app(filled)
+    tokens = app.state.house.tokens
+    text, _ = tokens.add("ada", by="ann", role="viewer")
+
+    def away(_: str) -> None:
+        raise SinkUnavailable("the store is away")
+
+    sent = _exported(
+        app, monkeypatch, lambda: monkeypatch.setattr(tokens, "find", away), f"Bearer {text}"
+    )
+
+    told = b"".join(each.get("body", b"") for each in sent).splitlines()
+    assert len(told) == len(filled.store.calls(Query.build(scope=None), limit=1_000)) > 20
+    assert sent[-1]["more_body"] is False
+
+
+def _exported(
+    app: Any, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], Any], token: str = ""
+) -> list[Any]:
+    """What is sent of a file in pieces of ten calls, with *meanwhile* after the second piece."""
+    monkeypatch.setattr(export, "BATCH", 10)
+    monkeypatch.setattr(answer, "RECHECK_S", 0.0)
+    headers = {"authorization": token} if token else {}
+    scope = Follower(app, "/api/v1/calls/export", "format=jsonl", **headers)
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -129,17 +188,14 @@ def test_a_file_ends_with_the_token(filled: Ledger, monkeypatch: pytest.MonkeyPa
     async def send(message: Any) -> None:
         sent.append(message)
         if len(sent) == 3:
-            await anyio.to_thread.run_sync(lambda: tokens.revoke(token.id, by="ann"))
+            meanwhile()
 
     async def run() -> None:
         with anyio.fail_after(PATIENCE_S):
             await app(dict(scope._scope), receive, send)
 
     anyio.run(run)
-
-    lines = b"".join(each.get("body", b"") for each in sent).splitlines()
-    assert len(lines) == 20
-    assert all(each.get("more_body") for each in sent[1:])
+    return sent
 
 
 def test_deleted_calls_make_no_copies(

@@ -9,6 +9,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import Message, Send
 
+from ai_ledger.errors import SinkUnavailable
 from ai_ledger.web.guard.headers import protect
 
 RECHECK_S: Final = 5.0
@@ -25,7 +26,8 @@ class Answer:
         send: Of the request.
         head: Only the headers are wanted.
         forever: It may be kept: see `protect`.
-        still: Whether whoever gets it may still have it; asked while it streams.
+        still: Whether whoever gets it may still have it, which is asked while it streams;
+            raises `SinkUnavailable` when that cannot be found out.
     """
 
     def __init__(
@@ -84,4 +86,8 @@ class Answer:
         if not self._streams or now - self._checked < RECHECK_S:
             return False
         self._checked = now
-        return not await self._still()
+        try:
+            return not await self._still()
+        except SinkUnavailable:
+            # Nobody knows now; what needs the store itself says that it is away.
+            return False

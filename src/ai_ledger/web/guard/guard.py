@@ -101,9 +101,11 @@ class Guard:
 
         async def still() -> bool:
             # What is public, such as the page to sign in, has nobody whose access ends.
-            if scope["state"]["access"] is None:
+            access: Access | None = scope["state"]["access"]
+            if access is None:
                 return True
-            return (await self._known.find(request)).access is not None
+            # Of another organisation, or without prompts, it is not what was begun.
+            return (await self._known.find(request)).access == access
 
         hashed = path.startswith("/static/") and scope.get("query_string", b"")[:2] == b"v="
         answer = Answer(send, head=head, forever=hashed, still=still)
