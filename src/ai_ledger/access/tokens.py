@@ -247,22 +247,18 @@ class AccessTokens:
         return token.access
 
     def any(self) -> bool:
-        """Whether there is a token that lets somebody in."""
+        """
+        Whether there is a token that was not revoked.
+
+        One that has expired counts: a door that was closed opens by nobody's doing else.
+        """
         import sqlalchemy as sa
 
         from ai_ledger.database.tables.console import access_tokens
 
         with self._database.reading() as connection:
             found = connection.execute(
-                sa.select(access_tokens.c.id)
-                .where(
-                    access_tokens.c.revoked_at.is_(None),
-                    sa.or_(
-                        access_tokens.c.expires_at.is_(None),
-                        access_tokens.c.expires_at > self._clock(),
-                    ),
-                )
-                .limit(1)
+                sa.select(access_tokens.c.id).where(access_tokens.c.revoked_at.is_(None)).limit(1)
             )
             return found.first() is not None
 

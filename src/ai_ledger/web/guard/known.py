@@ -61,7 +61,8 @@ class Known:
     Args:
         house: Whose tokens and sessions count.
         auth: Asked instead of them, if there is one.
-        anonymous: What somebody on this machine may do without a token, as long as there is none.
+        anonymous: What somebody on this machine may do without a token, as long as there is
+            none but revoked ones.
     """
 
     def __init__(self, house: House, auth: Auth | None, anonymous: Access | None) -> None:
