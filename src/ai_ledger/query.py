@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
@@ -136,7 +137,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
         Args:
             scope: The organisation, or ``None`` for all.
-            since: Aware; calls that started then or later.
+            since: Aware; calls that started then or later. Kept in UTC, as the others are.
             until: Aware; calls that started before.
             where: Field → value, a collection of values, ``None`` (not set),
                 `Between` or `Contains`. Aliases and ``tags.<key>`` are accepted; so are
@@ -154,12 +155,24 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
                 raise InvalidValue(name, moment, "a datetime with a time zone")
         return cls(
             scope=None if scope is None else label(scope),
-            since=since,
-            until=until,
+            since=None if since is None else in_utc(since),
+            until=None if until is None else in_utc(until),
             where=tuple(_condition(name, value) for name, value in (where or {}).items()),
             deleted=deleted or deleted_at is not None,
-            deleted_at=deleted_at,
+            deleted_at=None if deleted_at is None else in_utc(deleted_at),
         )
+
+
+def in_utc(moment: datetime) -> datetime:
+    """
+    The same moment, so that equal ones are one moment.
+
+    In a zone of their own both instants of an hour that its clocks strike twice are equal.
+    """
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # in the first or last hours of all time
+        return moment
 
 
 def field_name(name: str, allowed: tuple[str, ...] = FILTER_FIELDS) -> str:
@@ -187,15 +200,15 @@ def _condition(name: str, value: Any) -> tuple[str, Condition]:
             raise InvalidValue(name, value, "True; for the others: cost=Between()")
         return name, AnyOf((True,))
     field = field_name(name)
-    if isinstance(value, (Between, Contains, AnyOf)):
-        if isinstance(value, Contains) and field in (*NUMBER_FIELDS, *BOOLEAN_FIELDS):
+    if isinstance(value, Contains):
+        if field in (*NUMBER_FIELDS, *BOOLEAN_FIELDS):
             raise InvalidValue(field, value, "a number or Between(…)")
-        if isinstance(value, Between) and field not in NUMBER_FIELDS:
+        return field, Contains(storable(value.text))
+    if isinstance(value, Between):
+        if field not in NUMBER_FIELDS:
             raise InvalidValue(field, value, "a text, a collection of texts or Contains(…)")
-        if isinstance(value, Contains):
-            return field, Contains(storable(value.text))
-        if isinstance(value, Between):
-            return field, value
+        return field, Between(_plain(field, value.at_least), _plain(field, value.below))
+    if isinstance(value, AnyOf):
         value = value.values
     values: tuple[Any, ...] = (value,)
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -206,8 +219,20 @@ def _condition(name: str, value: Any) -> tuple[str, Condition]:
 def _plain(field: str, value: Any) -> Any:
     if value is None:
         return None
-    if field in NUMBER_FIELDS or field in BOOLEAN_FIELDS:
+    if field in NUMBER_FIELDS:
+        return _number(field, value)
+    if field in BOOLEAN_FIELDS:
+        if not isinstance(value, int):
+            raise InvalidValue(field, value, "True or False")
         return value
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise InvalidValue(field, value, "a text")
     return label(str(value))
+
+
+def _number(field: str, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        raise InvalidValue(field, value, "a number")
+    if isinstance(value, Decimal) and value.is_snan():
+        raise InvalidValue(field, value, "a number")
+    return value

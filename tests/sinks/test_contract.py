@@ -8,6 +8,7 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -627,6 +628,50 @@ def test_intervals(store: Store, edges: tuple[datetime, ...]) -> None:
             assert sorted_groups(store.aggregate(query, by, edges)) == sorted_groups(
                 group_records(stored(store, query), by, edges)
             )
+
+
+def test_an_hour_that_is_struck_twice(store: Store) -> None:
+    """
+    Both of its instants are told apart, whichever was asked for first.
+    """
+    berlin = ZoneInfo("Europe/Berlin")
+    first, again = (datetime(2026, 10, 25, 2, tzinfo=berlin, fold=fold) for fold in (0, 1))
+    end = datetime(2026, 10, 25, 3, tzinfo=berlin)
+    minutes = (30, 90, 100)
+    midnight = datetime(2026, 10, 25, tzinfo=UTC)
+    store.write(
+        [call(n, started_at=midnight + timedelta(minutes=m)) for n, m in enumerate(minutes)]
+    )
+
+    def counted(since: datetime, edges: tuple[datetime, ...] = ()) -> list[int]:
+        query = Query.build(scope=None, since=since, until=end)
+        return [group.totals.calls for group in store.aggregate(query, (), edges)]
+
+    assert [counted(first), counted(again)] == [[3], [2]]
+    assert [counted(first, (first, end)), counted(first, (again, end))] == [[3], [2]]
+    assert counted(first, (first, again, end)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"input_tokens": [[1]]},
+        {"input_tokens": "many"},
+        {"cost": [Decimal("sNaN")]},
+        {"input_tokens": Between(Decimal("sNaN"))},
+        {"input_tokens": Between(below=[1])},
+        {"input_tokens": True},
+        {"streamed": [["yes"]]},
+        {"user_id": [["u"]]},
+    ],
+    ids=str,
+)
+def test_values_that_no_field_has(where: dict[str, Any]) -> None:
+    """
+    They are refused by name, before any store is asked.
+    """
+    with pytest.raises(InvalidValue, match=next(iter(where))):
+        Query.build(scope=None, where=where)
 
 
 def test_an_empty_store(store: Store) -> None:

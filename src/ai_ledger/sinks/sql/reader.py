@@ -16,7 +16,7 @@ from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.calls import contents, corrections, records, tags
 from ai_ledger.errors import InvalidValue
 from ai_ledger.money import from_nano
-from ai_ledger.query import GROUP_FIELDS, Query, field_name
+from ai_ledger.query import GROUP_FIELDS, Query, field_name, in_utc
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.base import CostChange, Place
 from ai_ledger.sinks.scan import MAX_LIMIT, check_page
@@ -124,9 +124,10 @@ class Reader:
         for edge in edges:
             if edge.tzinfo is None:
                 raise InvalidValue("edges", edge, "datetimes with a time zone")
+        edges = tuple(map(in_utc, edges))
         answer = Answer()
         with self._database.reading() as connection:
-            planned = plan(query, by, tuple(edges))
+            planned = plan(query, by, edges)
             if planned is not None:
                 sums_of_totals(connection, query, planned, answer, narrow=narrow)
             for part in planned.rest if planned is not None else _intervals(query, edges):
