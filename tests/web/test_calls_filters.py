@@ -17,6 +17,7 @@ from ai_ledger.errors import SinkUnavailable
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.sql.reader import Reader
 from ai_ledger.web.calls.filter import FILTERS, Listing
+from ai_ledger.web.language import Labels, Language
 
 ODD = sample.call(
     500,
@@ -183,13 +184,14 @@ def test_empty_fields_leave_the_address(visitor: Visitor) -> None:
 )
 def test_wrong_values(filled: Ledger, visitor: Visitor, field: str, value: str) -> None:
     """
-    What cannot be is refused with 422, and by name.
+    What cannot be is refused with 422, and by name: as people call it, as the API does.
     """
     client = visitor()
     page = client.get("/calls", params={field: value})
     api = client.get("/api/v1/calls", params={field: "201" if field == "limit" else value})
 
-    assert (page.status_code, field in page.text) == (422, True)
+    name = Labels(Language("en")).typed(field) or field
+    assert (page.status_code, name in page.text) == (422, True)
     assert (api.status_code, field in api.json()["detail"]) == (422, True)
 
 

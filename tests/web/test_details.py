@@ -590,7 +590,8 @@ def test_every_pattern_has_its_chinese_and_its_source() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
     # Of pydantic, Starlette, zipfile, csv and tomllib.
-    others = ("should be", "Tuple should", "String should", "Decimal input", "Too many", "Part ")
+    others = ("a valid ", "a finite number", "greater than or", "less than or", "Tuple should")
+    others += ("String should", "Decimal input", "Too many", "Part ")
     others += ("Not Found", "Method Not Allowed", "File is not a zip file", "unexpected end")
     others += ("Invalid ", "Unclosed ", "Unterminated ", "Cannot ", "Expected ", "%(reason)s (at ")
 

@@ -120,7 +120,7 @@ def test_of_an_edit_only_what_differs_is_told() -> None:
     after = {"prices": [old, new], "site": "", "version": 2, "sort_order": 7, "description": ""}
 
     assert Labels(EN).changes("model", before, after) == [
-        ("Prices", "—", "input=2 currency=CNY"),
+        ("Prices", "—", "Input 2, Currency CNY"),
         ("Description", "a", "—"),
     ]
     assert Labels(EN).changes("model", None, {"prices": [], "site": ""}) == []

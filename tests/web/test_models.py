@@ -536,3 +536,26 @@ def test_on_servers(kind: str, tmp_path: Any) -> None:
     assert model["price"]["rates"] == {"input": "0.000000001"}
     assert {each["model"] for each in found["unlisted"]} == {"qwen-plus", "gpt-4o-mini"}
     assert pages == [200, 200, 200]
+
+
+def test_models_of_which_nothing_can_be_done_are_no_task(
+    visitor: Visitor, ledger: Ledger, catalog: Catalog
+) -> None:
+    """
+    A model in the catalogue, with a price, whose only unpriced calls have no token counts.
+    """
+    unknown = {"usage_source": "unknown", "input_tokens": None, "output_tokens": None}
+    fields = {"request_model": "qwen-plus", "provider": "dashscope", "status": "timeout"}
+    ledger.store.write([sample.call(6, **fields, **unknown)])
+    client = visitor()
+
+    (told,) = client.get("/api/v1/models").json()["unlisted"]
+    before = client.get("/models").text
+    ledger.store.write([sample.call(13, **fields | {"status": "success"})])
+    after = client.get("/models").text
+
+    assert (told["model"], told["unpriced_calls"], told["without_usage"]) == ("qwen-plus", 1, 1)
+    assert "have no entry, or unpriced calls" not in before
+    assert "has no entry, or unpriced calls" not in before
+    assert "1 model in calls has no entry, or unpriced calls" in after
+    assert "Re-price calls" in after

@@ -444,3 +444,38 @@ def test_health_says_that_all_is_well(filled: Ledger, visitor: Visitor, tmp_path
     assert (health["status"], health["store"]) == ("ok", "reachable")
     assert health["delivery"]["folder"] == str(tmp_path / "journal")
     assert health["delivery"]["segments"] == 0
+
+
+def test_the_number_of_alerts_is_that_of_those_to_be_seen_to(
+    filled: Ledger, visitor: Visitor
+) -> None:
+    """
+    Whoever has taken an alert up is not asked again by the number; it stays in the list.
+    """
+    client = visitor()
+    rule = {"kind": "timeouts", "name": "own", "severity": "warning", "per": "day"}
+    times = {"enabled": "1", "threshold": "1", "window_min": "1440", "each": "request_model"}
+    assert client.post("/alerts/rules/save", data=rule | times).status_code == 200
+    client.post("/alerts/evaluate")
+    before = client.get("/api/v1/dashboard").json()["alerts"]
+    shown = client.get("/").text
+    for alert in before["alerts"]:
+        client.post(f"/alerts/{alert['id']}/ack", data={"version": alert["version"]})
+    after = client.get("/api/v1/dashboard").json()["alerts"]
+    answered = client.get("/").text
+
+    badge = 'Needs a person <span class="badge'
+    assert before["count"] == before["open"] == len(before["alerts"]) > 0
+    assert (after["count"], after["open"]) == (before["count"], 0)
+    assert badge in shown
+    assert badge not in answered
+    assert "acknowledged" in answered
+
+
+def test_unpriced_calls_lead_to_those_of_today(filled: Ledger, visitor: Visitor) -> None:
+    """
+    The link is to what can be done about them, on the day that they were counted on.
+    """
+    filled.store.write([sample.call(6, id="today", started_at=sample.NOW.replace(minute=1))])
+
+    assert 'href="/costs/unpriced?days=1"' in visitor().get("/").text

@@ -18,6 +18,7 @@ from ai_ledger.access import Access
 from ai_ledger.policies.quotas import Quotas
 from ai_ledger.sinks.sql.shared import close_databases
 from ai_ledger.web import create_app
+from ai_ledger.web.language import Labels, Language
 
 PARTIAL = {"HX-Request": "true"}
 SLASHED = {"org_id": "acme/eu..", "model": "openai/gpt-4o"}
@@ -347,7 +348,9 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     )
 
     assert answer.status_code == 422, answer.text
-    assert field in answer.json()["detail"]
+    name = Labels(Language("en")).typed(field)
+    assert name is not None
+    assert answer.json()["detail"].startswith(name)
     assert rows(client) == []
 
 
@@ -370,3 +373,22 @@ def test_hostile_names_are_text_on_every_page(ledger: Ledger, client: TestClient
         assert "<b>x" not in page.text
         assert "<i>eve" not in page.text
         assert "&lt;script&gt;alert" in page.text
+
+
+def test_a_quota_that_is_there_already_is_nobodys_hurry(ledger: Ledger, client: TestClient) -> None:
+    """
+    Adding it once more says that it is there, and what it is; nothing is changed.
+    """
+    Quotas(ledger).set("acme", "m", tokens=5)
+
+    answer = client.post(
+        "/budgets/quota/save",
+        data={"org_id": "acme", "model": "m", "version": "0", "tokens": "9", "enabled": "1"},
+        headers=PARTIAL,
+    )
+
+    assert answer.status_code == 409
+    assert answer.json()["title"] == "There is one of that name already"
+    assert answer.json()["detail"].startswith("There is a quota for acme / m already. It is:")
+    assert "quicker" not in answer.text
+    assert Quotas(ledger).get("acme", "m").tokens == 5

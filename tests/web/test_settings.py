@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 from tests.web import sample
 from tests.web.conftest import Visitor
 
 from ai_ledger import Ledger
-from ai_ledger.access import AccessTokens
+from ai_ledger.access import Access, AccessTokens
 from ai_ledger.query import Query
+from ai_ledger.web import create_app
 
 API = "/api/v1"
 
@@ -186,3 +189,62 @@ def test_the_history_pages_by_key(visitor: Visitor, ledger: Ledger) -> None:
     assert [each["after"]["name"] for each in by_ann] == ["t3", "t1"]
     assert client.get(f"{API}/changes?kind=nothing").json() == {"changes": [], "next": None}
     assert "t3" in client.get("/settings/changes?by=ann").text
+
+
+def test_the_first_token_is_an_administrators(ledger: Ledger) -> None:
+    """
+    Whoever is in without a token is told that it ends, and does not lock themselves out.
+    """
+    anonymous = Access(name="ann", role="admin", prompts=True)
+    console = create_app(ledger, anonymous=anonymous)
+    with TestClient(
+        console,
+        base_url="http://127.0.0.1",
+        client=("127.0.0.1", 1234),
+        headers={"Sec-Fetch-Site": "same-origin"},
+    ) as client:
+        before = client.get("/settings/tokens").text
+        made = client.post("/settings/tokens", data={"name": "ann", "role": "admin", "days": ""})
+        text = re.search(r'<code id="made">([^<]+)</code>', made.text)
+        assert text
+        after = client.get("/settings/tokens", headers={"Authorization": f"Bearer {text[1]}"}).text
+
+    assert '<option value="admin" selected>' in before
+    assert "This is the first one" in before
+    assert 'name="prompts" value="1" checked' in before
+    assert '<option value="viewer" selected>' in after
+    assert "This is the first one" not in after
+
+
+def test_tokens_that_let_nobody_in_need_no_warning(visitor: Visitor, ledger: Ledger) -> None:
+    """
+    Where the program itself knows its users, nobody signs in with a token.
+    """
+    text = visitor().get("/settings/tokens").text
+
+    assert '<option value="viewer" selected>' in text
+    assert "This is the first one" not in text
+
+
+def test_the_history_says_what_became_of_calls(visitor: Visitor, filled: Ledger) -> None:
+    """
+    Calls are deleted and restored, not made; filters and numbers are told as people say them.
+    """
+    client = visitor()
+    client.post("/calls/delete", data={"ids": "call-00001"})
+    client.post("/calls/restore", data={"ids": "call-00001"})
+    client.post("/calls/delete", data={"filter": "function=search", "expected": "40"})
+
+    shown = client.get("/settings/changes").text
+    chinese = client.get("/settings/changes", headers={"Accept-Language": "zh"}).text
+
+    assert "made</span>" not in shown
+    assert shown.count("deleted</span>") == 2
+    assert shown.count("restored</span>") == 1
+    assert "40 calls" in shown
+    assert "Function: search" in shown
+    for raw in ("deleted_at", "{", "'search'"):
+        assert raw not in re.sub(r"(?s)<head>.*?</head>|<body[^>]*>", "", shown)
+    assert "40 次调用" in chinese
+    assert "功能: search" in chinese
+    assert "40 calls" not in re.sub(r'title="[^"]*"', "", chinese)

@@ -155,9 +155,8 @@ class FieldFilter(BaseModel):
             return cls.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
-            raise InvalidValue(
-                str(first["loc"][0]), str(first["input"])[:80], first["msg"].removeprefix("Input ")
-            ) from error
+            expected = first["msg"].removeprefix("Input ").removeprefix("should be ")
+            raise InvalidValue(str(first["loc"][0]), str(first["input"])[:80], expected) from error
 
     @property
     def query(self) -> dict[str, str | list[str]]:

@@ -57,9 +57,11 @@ class Period:
             last = last or today
             first = first or last
             if first > last:
-                raise InvalidValue("first", first, f"a day that is not after {last}")
+                raise InvalidValue("first", first.isoformat(), f"a day that is not after {last}")
             if (last - first).days >= MAX_DAYS:
-                raise InvalidValue("first", first, f"at most {MAX_DAYS} days before {last}")
+                raise InvalidValue(
+                    "first", first.isoformat(), f"at most {MAX_DAYS} days before {last}"
+                )
             return cls(first, last, tz)
         days = default if days is None else days
         if not 1 <= days <= MAX_DAYS:
@@ -97,7 +99,7 @@ def checked_day(name: str, day: date | None) -> date | None:
         InvalidValue: It is before 1970 or after 9000.
     """
     if day is not None and day.year not in _YEARS:
-        raise InvalidValue(name, day, "a day from 1970 to 9000")
+        raise InvalidValue(name, day.isoformat(), "a day from 1970 to 9000")
     return day
 
 
@@ -109,7 +111,7 @@ def checked_moment(name: str, moment: datetime | None) -> datetime | None:
         InvalidValue: It is before 1970 or after 9000.
     """
     if moment is not None and moment.year not in _YEARS:
-        raise InvalidValue(name, moment, "a moment from 1970 to 9000")
+        raise InvalidValue(name, moment.isoformat(), "a moment from 1970 to 9000")
     return moment
 
 

@@ -78,12 +78,16 @@ def save(request: Request, form: Fields) -> Response:
     org_id, model = form.raw("org_id").strip(), form.raw("model").strip()
     before = _stored(visit, org_id, model)
     version = form.whole("version")
+    _ = visit.language.gettext
+    if before is not None and version == 0:
+        there = _("There is a quota for %(name)s already. It is: %(now)s.")
+        values = {"name": name_of(org_id, model), "now": _now(visit, before)}
+        raise AlreadyThere(there % values)
     saved = _quicker(
         visit,
         lambda: quota.save(visit.desk, org_id, model, _typed(visit, form, before), version),
         lambda: _now(visit, _stored(visit, org_id, model)),
     )
-    _ = visit.language.gettext
     message = (
         _("Quota %(name)s was made. It holds within two seconds.")
         if before is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -21,16 +22,21 @@ from ai_ledger.web.calls.filter import CallFilter, Listing
 from ai_ledger.web.calls.tail import Events, Tail, behind_of
 from ai_ledger.web.filters import TEXTS, parameter_of
 from ai_ledger.web.forms import Fields, posted
+from ai_ledger.web.frame.errors import told
 from ai_ledger.web.parameters import Page, only
 from ai_ledger.web.patience import patient
 from ai_ledger.web.periods import RANGES
 from ai_ledger.web.rendering import done, is_partial, part_of, path_of, render, text_of
 from ai_ledger.web.visit import visit_of
 
+if TYPE_CHECKING:
+    from ai_ledger.web.house import Desk
+
 SIZES: Final = (25, 50, 100)
 _OFFERED: Final = ("request_model", "provider", "function", "business_type", "operation")
 """Fields whose values are offered while one types: totals are kept by them."""
 _MOST_OFFERED: Final = 50
+_FORM: Final = frozenset(CallFilter.model_fields)
 
 
 def page(request: Request) -> Response:
@@ -40,8 +46,27 @@ def page(request: Request) -> Response:
     if len(kept) < len(request.query_params.multi_items()):
         address = path_of(request, "calls")
         return RedirectResponse(f"{address}?{urlencode(kept)}" if kept else address, 303)
-    asked = Listing.read(request.query_params)
     visit = visit_of(request)
+    asked, wrong = _understood(request, visit.desk)
+    values = {
+        "asked": asked,
+        "shape": asked.shape,
+        "ranges": RANGES,
+        "sizes": SIZES,
+        "statuses": STATUSES,
+        "sources": USAGE_SOURCES,
+        "texts": [name for name in TEXTS if visit.desk.scope is None or name != "org_id"],
+        "may_change": visit.access.may("operator"),
+        "url": visit.desk.house.reader.name,
+        "typed": {name: request.query_params.get(name) for name in wrong},
+        "problems": [told(error, visit.language) for error in wrong.values()],
+    }
+    if wrong:
+        # Calls of another filter than the one that was asked for would be taken for its own.
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        return render(
+            request, "calls/page.html", status=status, found=None, is_fresh=False, **values
+        )
     stats = visit.desk.stats
     with patient():
         since, until = asked.times(visit.desk)
@@ -63,18 +88,29 @@ def page(request: Request) -> Response:
     return render(
         request,
         "calls/page.html",
-        asked=asked,
         found=found,
         is_fresh=is_fresh and not asked.deleted,
-        shape=asked.shape,
-        ranges=RANGES,
-        sizes=SIZES,
-        statuses=STATUSES,
-        sources=USAGE_SOURCES,
-        texts=[name for name in TEXTS if visit.desk.scope is None or name != "org_id"],
-        may_change=visit.access.may("operator"),
-        url=visit.desk.house.reader.name,
+        **values,
     )
+
+
+def _understood(request: Request, desk: Desk) -> tuple[Listing, dict[str, InvalidValue]]:
+    """What the form asks for, and which of its fields say nothing that can be, with the reason."""
+    said = request.query_params.multi_items()
+    wrong: dict[str, InvalidValue] = {}
+    while True:
+        try:
+            asked = Listing.read(QueryParams(said))
+            asked.times(desk)
+        except InvalidValue as error:
+            rest = [(name, value) for name, value in said if name != error.field]
+            # Parts of a page are asked for by scripts, and places in a list by links.
+            if is_partial(request) or error.field not in _FORM or len(rest) == len(said):
+                raise
+            wrong[error.field] = error
+            said = rest
+        else:
+            return asked, wrong
 
 
 def totals(request: Request) -> Response:

@@ -95,10 +95,25 @@ def told(error: Exception, language: Language) -> str:
     """What went wrong, in detail: in the reader's language, where the sentence is known."""
     said = detail_of(error)
     known = Details(language).known(said)
+    if language.code == "en" and isinstance(error, InvalidValue):
+        return _of_field(error, language)
     if known is None and isinstance(error, SinkError) and language.code != "en":
         # What drivers say has no end, and is what an operator looks for.
         return language.gettext("The store says: %(reason)s") % {"reason": said}
     return said if known is None else known
+
+
+def _of_field(error: InvalidValue, language: Language) -> str:
+    """The sentence of *error* with what the field is called, where it has a name."""
+    said = str(error)
+    name = error.field.rpartition(": ")[2]
+    shown = Labels(language).typed(name)
+    if shown is None or not said.startswith(f"{error.field}="):
+        return said
+    place = error.field.removesuffix(name)
+    value, expected = said[len(error.field) + 1 :].split(": expected ", 1)
+    typed = "" if value in ("None", "''") else f" {value}"
+    return f"{place}{shown}{typed}: expected {expected}"
 
 
 def _of_value(error: InvalidValue, language: Language) -> str:
@@ -106,9 +121,8 @@ def _of_value(error: InvalidValue, language: Language) -> str:
     name = error.field.rpartition(".")[2]
     if name in _PRICES or name.endswith(("_per_mtok", "_price")):
         return _("This price cannot be")
-    shown = Labels(language).property(name)
-    if shown == name:  # a name of the library's says little to people
-        shown = ""
+    # A name of the library's says little to people.
+    shown = Labels(language).typed(name) or ""
     if name in _DAYS or _DAY.match(error.expected):
         text, named = _("A day or time is expected"), _("%(field)s: a day or time is expected")
     elif _NUMBER.match(error.expected):

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from ai_ledger.web.language.labels import Labels
 from ai_ledger.web.language.language import Language
 from ai_ledger.web.language.names import VALUES
-from ai_ledger.web.language.patterns import EXPECTED, SENTENCES, THINGS, TYPED
+from ai_ledger.web.language.patterns import EXPECTED, SENTENCES, THINGS
 
 _MAX_CHARS: Final = 2_000
 _PLACE: Final = re.compile(r"%\((\w+)\)s")
@@ -28,7 +28,7 @@ _SHAPES: Final[Mapping[str, str]] = {
     "value": ".+",
 }
 # What pydantic adds to this says where it stopped to read.
-_DAY: Final = "should be a valid date"
+_DAY: Final = "a valid date"
 
 _Table: TypeAlias = Sequence[tuple[str, re.Pattern[str]]]
 
@@ -100,9 +100,7 @@ class Details:
     def _field(self, name: str) -> str:
         """What a field is called; of one of many the place stays in front of it."""
         place, _, last = name.rpartition(".")
-        label = self._labels.property(last)
-        if label == last and last in TYPED:
-            label = self._(TYPED[last])
+        label = self._labels.typed(last) or last
         if label == last and not place:
             return self._labels.field(name)
         if label == last:

@@ -24,6 +24,7 @@ from ai_ledger.web.language.names import (
     RULES,
     VALUES,
 )
+from ai_ledger.web.language.patterns import TYPED
 
 _NOTHING: Final = "—"
 _UNSET: Final[tuple[Any, ...]] = (None, "", {}, [])
@@ -94,6 +95,18 @@ class Labels:
             return _pair(key) or key
         if kind == "word_settings":
             return self._(PROPERTIES["fuzzy"])
+        if kind == "calls":
+            return self._calls(key)
+        return key
+
+    def _calls(self, key: str) -> str:
+        """Calls, as the history counts them: ``12 calls``, ``before 2026-05-20T…``."""
+        if match := re.fullmatch(r"(\d+) calls", key):
+            count = int(match[1])
+            shown = {"count": self._language.number(count)}
+            return self._language.ngettext("%(count)s call", "%(count)s calls", count) % shown
+        if key.startswith("before "):
+            return self._("before %(when)s") % {"when": self._text("", key[len("before ") :])}
         return key
 
     def budget(self, name: str) -> str:
@@ -142,6 +155,29 @@ class Labels:
         own = OF_KIND.get((kind, name)) or PROPERTIES.get(name) or FIELDS.get(name)
         return self._(own) if own else name
 
+    def typed(self, name: str) -> str | None:
+        """What a field of a form or an address is called; ``None`` if it has no name."""
+        own = PROPERTIES.get(name) or FIELDS.get(name) or TYPED.get(name)
+        return self._(own) if own else None
+
+    def deed(
+        self, kind: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+    ) -> tuple[str, str] | None:
+        """What an edit did, in a word, and its tone; ``None`` where only fields were changed."""
+        if kind in ("call", "calls"):
+            told = after or {}
+            for name, tone in (("deleted", "warn"), ("restored", "good"), ("forgotten", "warn")):
+                if told.get(name):
+                    return self._(VALUES["state"][name]), tone
+            return (self._("restored"), "good") if told.get("deleted") is False else None
+        if kind == "repricing":  # its state says it
+            return None
+        if kind == "report" and (after or {}).get("state") == "restored":
+            return self._("restored"), "good"
+        if after is None:
+            return self._("removed"), "warn"
+        return (self._("made"), "good") if before is None else None
+
     def changes(
         self, kind: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     ) -> list[tuple[str, str, str]]:
@@ -155,6 +191,8 @@ class Labels:
         for name in {**old, **new}:
             was, now = old.get(name), new.get(name)
             if name == "version" or was == now or (was in _UNSET and now in _UNSET):
+                continue
+            if kind == "report" and name == "state":  # `deed` says it
                 continue
             if isinstance(was, list) and isinstance(now, list):
                 lists = cast("tuple[list[Any], list[Any]]", (was, now))
@@ -184,8 +222,24 @@ class Labels:
         if isinstance(value, (int, float)):
             return self._language.number(value, 6)
         if isinstance(value, list):
-            return "; ".join(_entry(each) for each in cast("list[Any]", value))
+            return "; ".join(self._entry(each) for each in cast("list[Any]", value))
+        if name == "filter" and isinstance(value, Mapping):
+            asked = cast("Mapping[str, Any]", value)
+            return "; ".join(
+                f"{self.typed(each) or each}: {self.condition(asked[each])}" for each in asked
+            )
         return json.dumps(value, ensure_ascii=False)
+
+    def _entry(self, value: Any) -> str:
+        """One entry of a list, such as a price: its fields with their values."""
+        if isinstance(value, Mapping):
+            pairs = cast("Mapping[str, Any]", value).items()
+            return ", ".join(
+                f"{self.typed(name) or name} {self._entry(each)}" for name, each in pairs
+            )
+        if isinstance(value, list):
+            return ", ".join(self._entry(each) for each in cast("list[Any]", value))
+        return self._text("", value) if isinstance(value, str) else json.dumps(value)
 
     def _text(self, name: str, value: str) -> str:
         if name in _FIELDS_AS_VALUES:
@@ -241,14 +295,6 @@ class Labels:
 
 def _without(entries: list[Any], others: list[Any]) -> list[Any]:
     return [each for each in entries if each not in others]
-
-
-def _entry(value: Any) -> str:
-    """One entry of a list, such as a price: its fields with their values."""
-    if isinstance(value, Mapping):
-        pairs = cast("Mapping[str, Any]", value).items()
-        return " ".join(f"{name}={_entry(each)}" for name, each in pairs)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _pair(text: str) -> str | None:

@@ -122,7 +122,9 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "forgotten": "Content erased",
     "ids": "Calls",
     "calls": "Calls",
-    "days": "Older than (days)",
+    "deleted_at": "Deleted at",
+    "filter": "Filter",
+    "again": "Once more",
     "unpriced_only": "Only unpriced calls",
     "cost_before": "Cost before",
     "cost_after": "Cost after",
@@ -131,6 +133,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
 
 OF_KIND: Final[Mapping[tuple[str, str], str]] = {
     ("budget", "rates"): "Exchange rates",
+    ("calls", "days"): "Older than (days)",
     ("alert_rule", "per"): "At most one alert",
     ("alert_rule", "enabled"): "Looked at",
 }
@@ -180,6 +183,9 @@ VALUES: Final[Mapping[str, Mapping[str, str]]] = {
         "done": "done",
         "stopped": "stopped",
         "taken back": "taken back",
+        "deleted": "deleted",
+        "restored": "restored",
+        "forgotten": "content erased",
     },
     "per": _PER,
     "kind": ALERT_KINDS,

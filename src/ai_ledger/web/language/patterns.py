@@ -53,6 +53,7 @@ SENTENCES: Final = (
     "%(entry)s is there twice",
     "calls are being priced again already: stop that first, or wait",
     "a report is being made already: try again when it is there",
+    "calls were erased while the report was made: try again",
     "%(most)s reports are kept already, and none of them is yours: ask an operator to delete some",
     "%(most)s tests are going on already: try again in a minute",
     "%(number)s files of yours, or %(most)s of all, are being sent already: try again when one "

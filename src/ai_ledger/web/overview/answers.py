@@ -115,6 +115,7 @@ class Alerts(Result):
     """Alerts that need a person, newest first."""
 
     count: int = Field(description="Open and acknowledged ones; 100 means: at least so many.")
+    open: int = Field(description="Those of them that nobody has acknowledged.")
     alerts: tuple[OpenAlert, ...]
 
 

@@ -126,6 +126,7 @@ def _alerts(desk: Desk) -> Alerts:
     found = desk.alerts.list(limit=ALERTS_COUNTED, by_urgency=True)
     return Alerts(
         count=len(found),
+        open=sum(alert.state == "open" for alert in found),
         alerts=tuple(
             OpenAlert(
                 id=alert.id,

@@ -113,10 +113,18 @@ def _tokens(request: Request, made: access_tokens.MadeToken | None = None) -> Re
         "settings/tokens.html",
         tokens=access_tokens.tokens(desk),
         made=made,
+        first=_is_first(request),
         roles=ROLES,
         expiries=EXPIRIES,
         now=desk.house.clock(),
     )
+
+
+def _is_first(request: Request) -> bool:
+    """Whether whoever makes a token now has come in without one, and will not any more."""
+    desk = visit_of(request).desk
+    signs_in = any(getattr(route, "name", "") == "sign_in" for route in request.app.routes)
+    return signs_in and desk.access.token_id is None and not desk.house.tokens.any()
 
 
 def _days(fields: Fields) -> int | None:

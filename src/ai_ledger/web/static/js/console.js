@@ -5,6 +5,8 @@
 const texts = JSON.parse(document.body.dataset.texts);
 
 function toast(message, { bad = false, undo = null, detail = "" } = {}) {
+  // One error at a time: the last says what is the matter now.
+  if (bad) document.querySelectorAll("#toasts .toast-bad").forEach((each) => each.remove());
   const box = document.createElement("div");
   box.className = bad ? "toast toast-bad" : "toast";
   const text = document.createElement("p");
