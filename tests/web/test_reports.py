@@ -6,23 +6,26 @@ import csv
 import io
 import json
 import sys
-from datetime import UTC, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 from tests.web import sample
 
 from ai_ledger import Ledger
 from ai_ledger.access import Access
+from ai_ledger.database.tables.console import reports as reports_table
 from ai_ledger.database.upgrade import upgrade
-from ai_ledger.errors import NotFound
+from ai_ledger.errors import EditConflict, NotFound, SinkUnavailable
 from ai_ledger.stats.export import Report
 from ai_ledger.web.house import Desk, House
 from ai_ledger.web.periods import Period
 from ai_ledger.web.reports import reports
-from ai_ledger.web.reports.reports import Reports
+from ai_ledger.web.reports.reports import ReportEntry, Reports
 
 
 def made(client, **asked) -> str:
@@ -395,6 +398,135 @@ def test_forgetting_somebody_takes_the_reports_that_may_name_them(sql_url, tmp_p
         assert ledger.forget(function="summarize", org_id="acme") == 1
         assert {each.id for each in everything.list()} == others
         house.close()
+
+
+def test_no_report_is_kept_that_was_made_while_calls_were_erased(sql_url, tmp_path, monkeypatch):
+    """
+    It may have read names that the erasure did not find in it; others of its days go as well.
+    """
+    upgrade(sql_url)
+    with Ledger(sql_url, journal=tmp_path / "journal") as ledger:
+        ledger.store.write(
+            [
+                sample.call(0, user_id="canary-user", org_id="acme"),
+                sample.call(1, user_id="somebody", org_id="globex"),
+            ]
+        )
+        house = House(ledger, clock=lambda: sample.NOW)
+        acme, globex = (
+            Reports(Desk(house, Access(name="ada", role="admin", org_id=org)))
+            for org in ("acme", "globex")
+        )
+        report_of, meanwhile = reports.report_of, []
+
+        def erased(*args, **options):
+            report = report_of(*args, **options)
+            meanwhile.append(ledger.forget(user_id="canary-user"))
+            return report
+
+        monkeypatch.setattr(reports, "report_of", erased)
+        today = days(sample.NOW, sample.NOW)
+        with pytest.raises(EditConflict, match="erased"):
+            acme.make(today)
+        # Nobody is named any more by the second.
+        kept = acme.make(today).id
+        other = globex.make(today).id
+
+        assert meanwhile == [1, 0, 0]
+        assert [each.id for each in acme.list()] == [kept]
+        assert [each.id for each in globex.list()] == [other]
+        with house.database.reading() as connection:
+            rows = connection.execute(sa.select(reports_table.c.id)).scalars().all()
+        assert set(rows) == {kept, other}
+        house.close()
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_report_that_cannot_be_made_leaves_nothing(ledger, visitor, monkeypatch):
+    """
+    Neither a row nor a place that stays taken.
+    """
+
+    def fails(*args, **options):
+        raise SinkUnavailable("gone")
+
+    client = visitor()
+    with monkeypatch.context() as broken:
+        broken.setattr(reports, "report_of", fails)
+        assert client.post("/api/v1/reports", json={"days": 1}).status_code == 503
+
+    with client.app.state.house.database.reading() as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(reports_table)) == 0
+    made(client)
+
+
+@pytest.mark.usefixtures("filled")
+def test_reports_of_one_organisation_are_made_one_at_a_time(visitor, monkeypatch):
+    """
+    A second one is refused; those of others are not, and nobody learns of them.
+    """
+    house = visitor().app.state.house
+    desks = {
+        org: Desk(house, Access(name="ada", role="admin", org_id=org))
+        for org in ("acme", "globex", None)
+    }
+    report_of, answers = reports.report_of, {}
+
+    def also(*args, **options):
+        monkeypatch.setattr(reports, "report_of", report_of)
+        for org in ("globex", None):
+            answers[org] = Reports(desks[org]).make(days(sample.NOW, sample.NOW)).scope
+        with pytest.raises(EditConflict, match="already"):
+            Reports(desks["acme"]).make(days(sample.NOW, sample.NOW))
+        return report_of(*args, **options)
+
+    monkeypatch.setattr(reports, "report_of", also)
+    Reports(desks["acme"]).make(days(sample.NOW, sample.NOW))
+
+    assert answers == {"globex": "globex", None: None}
+    Reports(desks["acme"]).make(days(sample.NOW, sample.NOW))
+
+
+@pytest.mark.usefixtures("filled")
+def test_what_was_deleted_last_can_be_restored_however_old_it_is(visitor, monkeypatch):
+    """
+    Deleted ones go in the order in which they were deleted, and each organisation's alone.
+    """
+    monkeypatch.setattr(reports, "KEPT_DELETED", 2)
+    moments = iter(sample.NOW + timedelta(minutes=n) for n in range(10_000))
+    acme = visitor(clock=lambda: next(moments), org_id="acme")
+    everybody = visitor(clock=lambda: next(moments))
+    ids = [made(acme, days=1) for _ in range(4)]
+    own = [made(everybody, days=1) for _ in range(2)]
+
+    for id in own:
+        assert everybody.delete(f"/api/v1/reports/{id}").status_code == 200
+    # By whoever sees all, the newest first.
+    for id in reversed(ids):
+        assert everybody.delete(f"/api/v1/reports/{id}").status_code == 200
+
+    restored = [acme.post(f"/api/v1/reports/{id}/restore").status_code for id in ids]
+    assert restored == [200, 200, 404, 404]
+    assert [everybody.post(f"/api/v1/reports/{id}/restore").status_code for id in own] == [200] * 2
+
+
+def test_the_last_day_where_no_day_begins_at_midnight():
+    """
+    In Cairo, 24 April 2026 begins at one o'clock.
+    """
+    cairo = ZoneInfo("Africa/Cairo")
+    entry = ReportEntry(
+        id=str(uuid4()),
+        made_at=sample.NOW,
+        made_by=None,
+        since=datetime(2026, 4, 22, tzinfo=cairo),
+        until=datetime(2026, 4, 23, 22, tzinfo=UTC).astimezone(cairo),
+        tz="Africa/Cairo",
+        scope=None,
+    )
+
+    assert (entry.first_day, entry.last_day) == (date(2026, 4, 22), date(2026, 4, 23))
+    assert entry.file_stem.startswith("ai-ledger_2026-04-22_2026-04-23_")
 
 
 def days(first, last) -> Period:

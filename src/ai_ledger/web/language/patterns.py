@@ -144,6 +144,7 @@ SENTENCES: Final = (
     "Unterminated string",
     "Cannot overwrite a value",
     "Cannot declare %(name)s twice",
+    "a number has too many digits",
     "this filter means more than %(number)s calls by now, and %(seen)s were expected: look at "
     "them again; nothing was deleted",
 )

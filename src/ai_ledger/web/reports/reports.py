@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ai_ledger.database.changes import note_change
+from ai_ledger.database.tables.changes import changes
 from ai_ledger.database.tables.console import reports
-from ai_ledger.errors import EditConflict, NotFound
+from ai_ledger.errors import EditConflict, NotFound, SinkUnavailable
 from ai_ledger.sinks.sql.sink import SQLSink
 from ai_ledger.stats import Stats
 from ai_ledger.stats.export import Report, report_of
@@ -22,6 +22,7 @@ from ai_ledger.stats.results import Result
 from ai_ledger.web.house import Desk
 from ai_ledger.web.notes import note
 from ai_ledger.web.periods import Period
+from ai_ledger.web.seats import QUESTIONS, Seats
 
 KEPT: Final = 200
 """So many reports are kept of each scope."""
@@ -37,9 +38,6 @@ _TIMEOUT_S: Final = 120.0
 # The row of a deleted report has a key that is no UUID, so that no id finds it.
 _DELETED: Final = "del:"
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
-
-# The groups of some fields take long to count, and hold up the rest of the machine.
-_making: Final = threading.Lock()
 
 
 class ReportEntry(Result):
@@ -63,7 +61,9 @@ class ReportEntry(Result):
     @property
     def last_day(self) -> date:
         """Included."""
-        return (self.until - timedelta(hours=1)).date()
+        # In UTC, since there are days that begin at one o'clock and not at midnight.
+        last = self.until.astimezone(UTC) - timedelta(microseconds=1)
+        return last.astimezone(_zone(self.tz)).date()
 
     @property
     def file_stem(self) -> str:
@@ -96,16 +96,46 @@ class Reports:
         Beyond `KEPT_EACH`, or `KEPT` in the scope, the oldest ones of the same maker go.
 
         Raises:
-            EditConflict: Another report is being made, or others have made `KEPT`.
+            EditConflict: Another report of this scope is being made, others have made
+                `KEPT`, or calls that it may name were erased meanwhile.
             SinkUnavailable: The store is away, or its calls took too long to count.
         """
         desk = self._desk
-        if not _making.acquire(blocking=False):
+        # The groups of some fields take long to count, and hold up the rest of the machine.
+        seats = desk.house.kept("reports that are being made", lambda: Seats(QUESTIONS, 1))
+        if not seats.take(repr(desk.scope)):
             raise EditConflict("a report is being made already: try again when it is there")
         try:
-            with self._database.reading() as connection:
-                self._too_many(connection, 1)
-            now = desk.house.clock()
+            return self._made(period)
+        finally:
+            seats.leave(repr(desk.scope))
+
+    def _made(self, period: Period) -> ReportEntry:
+        desk = self._desk
+        now = desk.house.clock()
+        id = str(uuid4())
+        # It stands there from the beginning, as a deleted one that nobody knows of: whoever
+        # erases calls of these days meanwhile deletes it with the other reports of theirs.
+        begun = {
+            "id": _hidden(id),
+            "org_id": desk.scope,
+            "made_at": now,
+            "made_by": desk.by,
+            "since": period.since.astimezone(UTC),
+            "until": period.until.astimezone(UTC),
+            "tz": str(desk.tz),
+            "body": "",
+        }
+
+        def begin(connection: Connection) -> None:
+            self._too_many(connection, 1)
+            connection.execute(sa.insert(reports).values(begun))
+
+        def drop(connection: Connection) -> None:
+            connection.execute(sa.delete(reports).where(reports.c.id == _hidden(id)))
+
+        self._database.writing(begin)
+        try:
             # A connection of its own, since this may take longer than a page may.
             with closing(SQLSink(desk.house.url, timeout_s=_TIMEOUT_S)) as store:
                 stats = Stats(store, scope=desk.scope, tz=desk.tz, clock=desk.house.clock)
@@ -116,34 +146,47 @@ class Reports:
                     made_at=now.astimezone(desk.tz),
                     most=MAX_GROUPS,
                 )
-        finally:
-            _making.release()
-        row = {
-            "id": str(uuid4()),
-            "org_id": desk.scope,
-            "made_at": now,
-            "made_by": desk.by,
-            "since": report.since.astimezone(UTC),
-            "until": report.until.astimezone(UTC),
-            "tz": report.tz,
-            "body": report.model_dump_json(),
-        }
-
-        def work(connection: Connection) -> None:
-            old = self._too_many(connection, 1)
-            connection.execute(sa.insert(reports).values(row))
-            if old:
-                connection.execute(sa.delete(reports).where(reports.c.id.in_([e.id for e in old])))
-            for each in old:
-                facts = {**_facts(each), "reason": "its maker has made others"}
-                note_change(
-                    connection, "report", each.id, before=facts, after=None, by=desk.by, at=now
-                )
-
-        self._database.writing(work)
+            row = {
+                **begun,
+                "id": id,
+                "since": report.since.astimezone(UTC),
+                "until": report.until.astimezone(UTC),
+                "tz": report.tz,
+                "body": report.model_dump_json(),
+            }
+            self._database.writing(lambda connection: self._keep(connection, row, _hidden(id)))
+        except BaseException:
+            # One that stays behind goes as the deleted ones do.
+            with suppress(SinkUnavailable):
+                self._database.writing(drop)
+            raise
         made = _entry({**row, "made_at": now.astimezone(UTC)}, desk)
         note(desk, "report", made.id, None, {**_facts(made), "state": "made"})
         return made
+
+    def _keep(self, connection: Connection, row: dict[str, Any], begun: str) -> None:
+        """
+        Put what a report says to its row, and delete those of the same maker that are too many.
+
+        Raises:
+            EditConflict: The row is gone, or there are too many of others.
+        """
+        old = self._too_many(connection, 1)
+        if not connection.execute(
+            sa.update(reports).where(reports.c.id == begun).values(row)
+        ).rowcount:
+            raise EditConflict("calls were erased while the report was made: try again")
+        if old:
+            connection.execute(sa.delete(reports).where(reports.c.id.in_([e.id for e in old])))
+        for each in old:
+            facts = {**_facts(each), "reason": "its maker has made others"}
+            note_change(
+                *(connection, "report", each.id),
+                before=facts,
+                after=None,
+                by=self._desk.by,
+                at=row["made_at"],
+            )
 
     def list(
         self, *, limit: int = MAX_LISTED, before: tuple[datetime, str] | None = None
@@ -198,7 +241,7 @@ class Reports:
         found = self._rename(_checked(id), _hidden(id), id)
 
         def work(connection: Connection) -> None:
-            self._forget_oldest(connection, KEPT_DELETED, deleted=True)
+            _forget_oldest(connection, found.scope, _hidden(id))
 
         self._database.writing(work)
         note(self._desk, "report", id, _facts(found), None)
@@ -271,21 +314,41 @@ class Reports:
         )
         return [_entry(row, self._desk) for row in connection.execute(oldest).mappings()]
 
-    def _forget_oldest(self, connection: Connection, most: int, *, deleted: bool) -> None:
-        """Keep the newest *most* of one scope, so that no organisation drives out another's."""
-        scope = self._desk.scope
-        own = reports.c.org_id.is_(None) if scope is None else reports.c.org_id == scope
-        hidden = reports.c.id.startswith(_DELETED, autoescape=True)
-        statement = (
-            sa.select(reports.c.id)
-            .where(own, hidden if deleted else sa.not_(hidden))
-            .order_by(reports.c.made_at.desc(), reports.c.id.desc())
-            .offset(most)
-            .limit(1_000)
+
+def _forget_oldest(connection: Connection, org_id: str | None, deleted: str) -> None:
+    """
+    Keep those that were deleted last, of one organisation or of all.
+
+    Args:
+        connection: Of a transaction.
+        org_id: Whose reports, so that no organisation drives out another's.
+        deleted: The key of the one that was deleted just now.
+    """
+    own = reports.c.org_id.is_(None) if org_id is None else reports.c.org_id == org_id
+    hidden = reports.c.id.startswith(_DELETED, autoescape=True)
+    rows = connection.execute(
+        sa.select(reports.c.id, reports.c.made_at)
+        .where(own, hidden)
+        .order_by(reports.c.made_at.desc(), reports.c.id.desc())
+        .limit(1_000)
+    ).all()
+    if len(rows) <= KEPT_DELETED:
+        return
+    last = (
+        sa.select(changes.c.key, sa.func.max(changes.c.changed_at).label("at"))
+        .where(
+            changes.c.kind == "report",
+            changes.c.key.in_([_shown(row.id) for row in rows]),
+            changes.c.after.is_(None),
         )
-        old = list(connection.scalars(statement))
-        if old:
-            connection.execute(sa.delete(reports).where(reports.c.id.in_(old)))
+        .group_by(changes.c.key)
+    )
+    told = {row.key: row.at for row in connection.execute(last)}
+    # What the history does not tell of is being made now, or was.
+    when = {row.id: told.get(_shown(row.id), row.made_at) for row in rows}
+    when.pop(deleted, None)
+    old = sorted(when, key=lambda id: (when[id], id), reverse=True)[KEPT_DELETED - 1 :]
+    connection.execute(sa.delete(reports).where(reports.c.id.in_(old)))
 
 
 def _checked(id: str) -> str:
@@ -296,6 +359,10 @@ def _checked(id: str) -> str:
 
 def _hidden(id: str) -> str:
     return _DELETED + id.replace("-", "")
+
+
+def _shown(key: str) -> str:
+    return str(UUID(key.removeprefix(_DELETED)))
 
 
 def _unknown() -> NotFound:
