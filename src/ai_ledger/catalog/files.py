@@ -73,6 +73,9 @@ def read_catalog(path: Path | str) -> list[ProviderEntry | ModelEntry]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError, OSError) as error:
         # A syntax error of TOML names line and column, and quotes one character at most.
         raise ConfigurationError(f"{path.name}: cannot be read: {error}") from error
+    except (ValueError, ArithmeticError) as error:  # of int() and Decimal()
+        reason = "a number has too many digits"
+        raise ConfigurationError(f"{path.name}: cannot be read: {reason}") from error
     for key in data:
         if key not in _TABLES:
             raise ConfigurationError(

@@ -68,7 +68,7 @@ def read_source(source: Path | str | Mapping[str, Any]) -> tuple[Mapping[str, An
             data = json.loads(text, parse_float=Decimal, parse_constant=Decimal)
         else:
             data = tomllib.loads(text, parse_float=Decimal)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, ArithmeticError, RecursionError) as error:
         raise PriceError(f"{path.name}: cannot be read: {error}") from error
     if not isinstance(data, dict):
         raise PriceError(f"{path.name}: expected a table at the top, not {type(data).__name__}")
@@ -136,7 +136,10 @@ def price_from(entry: Mapping[str, Any], *, label: str = "price", origin: str = 
 
 def wrong(label: str, field: str, value: object, expected: str) -> PriceError:
     """The error for a *field* of the entry *label*."""
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except ValueError:  # an integer of more than 4,300 digits is not written
+        shown = f"<{type(value).__name__} too long to show>"
     return PriceError(f"{label}: {field}={shown[:80]}: expected {expected}")
 
 
@@ -177,7 +180,11 @@ def moment(label: str, field: str, value: object) -> datetime | None:
     if isinstance(value, datetime):
         if value.tzinfo is None or value.utcoffset() is None:
             raise wrong(label, field, value.isoformat(), "a datetime with a time zone")
-        return value.astimezone(UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:  # the first day of the first year, east of Greenwich
+            expected = "a date, or a datetime with a time zone"
+            raise wrong(label, field, value.isoformat(), expected) from None
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     raise wrong(label, field, value, "a date, or a datetime with a time zone")

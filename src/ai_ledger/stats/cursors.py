@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 
 from ai_ledger.errors import InvalidValue
+from ai_ledger.money import rounded
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.base import Place
 
@@ -101,12 +102,17 @@ def place_of(cursor: str, order: str) -> tuple[Place, bool]:
 
 def _value(value: Any, order: str) -> Any:
     if order == "started_at":
-        return datetime.fromisoformat(value if isinstance(value, str) else "")
+        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
+        # Of the first and the last year not every moment is one in UTC.
+        if moment.year not in range(2, 9_999):
+            raise ValueError
+        return moment
     if not isinstance(value, str):
         return value
     if order != "cost":
         raise ValueError
     try:
-        return Decimal(value)
+        # As stores keep it: 1e-999999999 would be a gigabyte where it is written out.
+        return rounded(Decimal(value))
     except InvalidOperation as error:
         raise ValueError from error

@@ -16,6 +16,7 @@ from ai_ledger.web.alerts.shown import (
     alert_row,
     failure_row,
 )
+from ai_ledger.web.periods import checked_moment
 from ai_ledger.web.ways_back import ways_back_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def listed(
     limit: int = 100,
 ) -> list[AlertRow]:
     """Alerts: open ones first, the most severe of them before the others, then the newest."""
+    checked_moment("since", since)
     found = desk.alerts.list(
         states=states, rule=rule, since=since, limit=min(limit, MAX_ALERTS), by_urgency=True
     )

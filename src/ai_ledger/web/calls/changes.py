@@ -17,6 +17,7 @@ from ai_ledger.web.calls.filter import CallFilter
 from ai_ledger.web.house import Desk, House
 from ai_ledger.web.notes import note
 from ai_ledger.web.patience import patient
+from ai_ledger.web.periods import checked_moment
 from ai_ledger.web.ways_back import ways_back_of
 
 MAX_IDS: Final = 1_000
@@ -144,9 +145,11 @@ def restore_deletion(desk: Desk, at: datetime) -> Restoration:
 
     Raises:
         AccessDenied: The reader is no operator.
+        InvalidValue: *at* is before 1970 or after 9000.
         NotFound: Nothing was deleted then, for this reader, or it is all back.
     """
     desk.require("operator")
+    checked_moment("deleted_at", at)
     query = Query.build(scope=desk.scope, deleted_at=at)
     # First which they are: once they are back, nothing tells them from others.
     ids: list[str] | None = []

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_ledger.access import Access
-from ai_ledger.errors import AILedgerError
+from ai_ledger.errors import AILedgerError, NotFound
 from ai_ledger.web.guard import sizes
 from ai_ledger.web.guard.answer import Answer
 from ai_ledger.web.guard.hosts import Hosts
@@ -26,6 +26,8 @@ from ai_ledger.web.seats import QUESTIONS, QUESTIONS_EACH, Seats, aside, who_is
 
 HEALTH: Final = "/healthz"
 _METRICS: Final = "/metrics"
+# Ids of calls may be longer than numbers, and are no longer than this.
+_MAX_DIGITS: Final = 1_000
 # Without these nobody could sign in, or read the page on which they do.
 _DOOR: Final = ("/sign-in", "/sign-out", "/preferences")
 
@@ -151,6 +153,9 @@ class Guard:
             limit = sizes.MAX_ADDRESS_BYTES // 1024
             said = f"the address is too long: at most {limit} kB are read"
             return self._too_large(request, HTTPException(414, said))
+        if any(len(part) > _MAX_DIGITS and part.isdigit() for part in path.split("/")):
+            # Routes make a number of it before they look whether it can be one.
+            raise NotFound("there is nothing of this kind")
         if path == HEALTH:
             return None
         names = headers.getlist("host")

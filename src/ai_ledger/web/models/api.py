@@ -33,6 +33,7 @@ from ai_ledger.web.models.shapes import (
 )
 from ai_ledger.web.models.trials import Operation
 from ai_ledger.web.parameters import MAX_VERSION
+from ai_ledger.web.periods import checked_moment
 from ai_ledger.web.visit import DeskOf
 
 router = APIRouter(tags=["models"])
@@ -236,7 +237,7 @@ def list_prices(
     ] = None,
 ) -> Prices:
     """List prices of genai-prices are too many to be listed, but are found for a model."""
-    moment = at or desk.house.clock()
+    moment = checked_moment("at", at) or desk.house.clock()
     current = None if model is None else shelf.price_at(desk, model, provider, moment)
     found = shelf.prices(desk, model=model, provider=provider)
     return Prices(at=moment, current=current, prices=found)

@@ -13,7 +13,7 @@ from ai_ledger.stats import Current, Forecast, Profile, Summary, Top, Trend
 from ai_ledger.stats.rank import Ranking
 from ai_ledger.stats.results import Group
 from ai_ledger.web.filters import By, Where
-from ai_ledger.web.periods import MAX_DAYS
+from ai_ledger.web.periods import MAX_DAYS, checked_moment
 from ai_ledger.web.visit import DeskOf
 
 router = APIRouter(prefix="/stats", tags=["stats"])
@@ -99,6 +99,8 @@ def get_stats_summary(
     limit: Limit = 100,
 ) -> Summary:
     """Left out, from the first call on and to the last."""
+    checked_moment("since", since)
+    checked_moment("until", until)
     return _cut(desk.stats.summary(since, until, where, by), limit)
 
 
