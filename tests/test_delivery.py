@@ -26,6 +26,7 @@ from ai_ledger.errors import RecordRefused, SinkUnavailable
 from ai_ledger.incidents import Incidents
 from ai_ledger.journal import Journal
 from ai_ledger.records import CallRecord, new_id, utc_now
+from ai_ledger.sinks.base import SomeRefused
 from ai_ledger.sinks.memory import MemorySink
 from ai_ledger.sinks.scan import forgotten
 
@@ -319,6 +320,25 @@ def test_a_sink_without_memory_gets_one_try() -> None:
     assert run(walker) == []
     assert shelf.records == calls[2:]
     assert journal.dropped == {"not taken by shelf": 2}
+
+
+def test_a_sink_without_memory_that_has_taken_some() -> None:
+    """
+    Only what it has not taken is counted as missed.
+    """
+    shelf = Shelf(durable=False)
+    walker, journal = courier(shelf, None)
+    for _ in range(4):
+        journal.end(record())
+
+    def some(_: Any) -> None:
+        raise SomeRefused(1, ValueError("odd"))
+
+    shelf.before = some
+
+    assert run(walker) == []
+    assert journal.dropped == {"not taken by shelf": 1}
+    assert walker.health().delivered == 3
 
 
 def test_a_full_disk_keeps_poison_waiting(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ai_ledger import Ledger, TrackedClient, bind, call_context
@@ -126,7 +126,18 @@ FULL = call(
             "messages": [
                 {"role": "system", "content": "Be brief."},
                 {"role": "user", "content": [{"type": "text", "text": "hi"}, {"image": "x"}]},
-                {"role": "assistant", "content": None, "tool_calls": [{"id": "t-1"}]},
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "id": "t-1",
+                            "type": "function",
+                            "function": {"name": "weather", "arguments": '{"city": "Bonn"}'},
+                        }
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "t-1", "content": "rain"},
             ]
         }
     ),
@@ -160,6 +171,9 @@ ATTRIBUTES = {
     "ai_ledger.function": "summarize",
     "ai_ledger.business_type": "support",
 }
+
+
+WEATHER = {"type": "tool_call", "id": "t-1", "name": "weather", "arguments": {"city": "Bonn"}}
 
 
 def test_a_span(telemetry: Telemetry) -> None:
@@ -208,7 +222,11 @@ def test_what_has_to_be_asked_for(telemetry: Telemetry) -> None:
                 {"type": "generic", "content": {"image": "x"}},
             ],
         },
-        {"role": "assistant", "parts": [{"type": "tool_call", "content": {"id": "t-1"}}]},
+        {"role": "assistant", "parts": [WEATHER]},
+        {
+            "role": "tool",
+            "parts": [{"type": "tool_call_response", "id": "t-1", "response": "rain"}],
+        },
     ]
     assert answered == [
         {
@@ -242,6 +260,187 @@ def test_prompts_of_every_form(
 
     found = json.loads(str((telemetry.calls[0].attributes or {})["gen_ai.input.messages"]))
     assert [(each["role"], each["parts"][0]["content"]) for each in found] == messages
+
+
+TEXT = {"type": "text", "content": "Look:"}
+RAIN = {"type": "tool_call_response", "id": "t-1", "response": "rain"}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "messages"),
+    [
+        pytest.param(
+            [
+                {"type": "function_call", "call_id": "t-1", "name": "weather",
+                 "arguments": '{"city":"Bonn"}'},
+                {"type": "function_call_output", "call_id": "t-1", "output": "rain"},
+            ],
+            [("assistant", [WEATHER]), ("tool", [RAIN])],
+            id="items of responses",
+        ),
+        pytest.param(
+            [
+                {"role": "assistant", "content": [
+                    {"type": "thinking", "thinking": "Hm."},
+                    {"type": "text", "text": "Look:"},
+                    {"type": "tool_use", "id": "t-1", "name": "weather",
+                     "input": {"city": "Bonn"}},
+                ]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "t-1", "content": "rain"},
+                ]},
+            ],
+            [
+                ("assistant", [{"type": "reasoning", "content": "Hm."}, TEXT, WEATHER]),
+                ("user", [RAIN]),
+            ],
+            id="blocks of messages",
+        ),
+        pytest.param(
+            [
+                {"role": "assistant", "function_call": {"name": "f", "arguments": '{"cut'}},
+                {"role": "function", "name": "f", "content": "rain"},
+            ],
+            [
+                ("assistant", [{"type": "tool_call", "name": "f", "arguments": '{"cut'}]),
+                ("tool", [{"type": "tool_call_response", "response": "rain"}]),
+            ],
+            id="functions of long ago",
+        ),
+        pytest.param(
+            [
+                {"role": "assistant", "tool_calls": [{"id": "t-1"}, "odd"]},
+                {"role": "user", "content": [IMAGE], "tool_calls": 7},
+            ],
+            [
+                ("assistant", [
+                    {"type": "generic", "content": {"id": "t-1"}},
+                    {"type": "generic", "content": "odd"},
+                ]),
+                ("user", [{"type": "generic", "content": IMAGE}]),
+            ],
+            id="what has no part of its own",
+        ),
+    ],
+)  # fmt: skip
+def test_parts(telemetry: Telemetry, asked: Any, messages: list[tuple[str, Any]]) -> None:
+    """
+    Tools that are called, and what they gave, are the parts that the conventions name.
+    """
+    record = call(request_content=json.dumps({"input": asked}))
+    telemetry.sink(content=True).write([record])
+
+    found = json.loads(str((telemetry.calls[0].attributes or {})["gen_ai.input.messages"]))
+    assert [(each["role"], each["parts"]) for each in found] == messages
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        pytest.param('{"city": "Bonn"}', None, id="an object of the model's"),
+        pytest.param('["a", {"type": "b"}]', None, id="a list of the model's"),
+        pytest.param('{"content": "x"', None, id="cut short"),
+        pytest.param(
+            json.dumps(
+                {
+                    "content": "Look:",
+                    "reasoning_content": "Hm.",
+                    "tool_calls": [
+                        {"id": "t-1",
+                         "function": {"name": "weather", "arguments": {"city": "Bonn"}}}
+                    ],
+                }
+            ),
+            [{"type": "reasoning", "content": "Hm."}, TEXT, WEATHER],
+            id="a message",
+        ),
+        pytest.param(
+            json.dumps(
+                ["Look:", {"type": "tool_use", "id": "t-1", "name": "weather",
+                           "input": {"city": "Bonn"}}]
+            ),
+            [TEXT, WEATHER],
+            id="blocks",
+        ),
+        pytest.param(
+            json.dumps(
+                {"type": "function_call", "id": "fc", "call_id": "t-1", "name": "weather",
+                 "arguments": '{"city":"Bonn"}'}
+            ),
+            [WEATHER],
+            id="an item",
+        ),
+    ],
+)  # fmt: skip
+def test_answers_of_every_form(telemetry: Telemetry, content: str, parts: Any) -> None:
+    """
+    What a model has written stays its text, and what it wants to be called is told as that.
+    """
+    telemetry.sink(content=True).write([call(response_content=content)])
+
+    (found,) = json.loads(str((telemetry.calls[0].attributes or {})["gen_ai.output.messages"]))
+    assert found["parts"] == (parts or [{"type": "text", "content": content}])
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"finish_reason": "length"}, "length"),
+        ({"finish_reason": "tool_calls"}, "tool_call"),
+        ({"status": "timeout"}, "error"),
+        ({"status": "cancelled"}, "unknown"),
+    ],
+)
+def test_why_an_answer_ended(telemetry: Telemetry, fields: dict[str, Any], reason: str) -> None:
+    """
+    Every answer says why it ended, since the conventions require it.
+    """
+    telemetry.sink(content=True).write([call(response_content="Well", **fields)])
+
+    (found,) = json.loads(str((telemetry.calls[0].attributes or {})["gen_ai.output.messages"]))
+    assert found["finish_reason"] == reason
+
+
+@pytest.mark.parametrize("depth", [600, 20_000])
+def test_what_is_nested_too_deep(telemetry: Telemetry, depth: int) -> None:
+    """
+    It is a text like one that was cut short, and its neighbours are told as ever.
+    """
+    deep = '{"messages":' + "[" * depth + "]" * depth + "}"
+    calls = [call(1), call(2, request_content=deep, response_content=deep), call(3)]
+
+    telemetry.sink(content=True).write(calls)
+
+    assert len(telemetry.calls) == 3
+
+
+def test_a_record_that_cannot_be_told() -> None:
+    """
+    It is counted as not taken, and its neighbours are told.
+    """
+
+    class Odd(Sampler):
+        def should_sample(self, *args: Any, **kwargs: Any) -> Any:
+            if args[2] == "chat odd":
+                raise ValueError("no such model")
+            return ALWAYS_ON.should_sample(*args, **kwargs)
+
+        def get_description(self) -> str:
+            return "odd"
+
+    telemetry = Telemetry(Odd())
+    with Ledger("memory:", sinks=[telemetry.sink()], journal=False) as ledger:
+        for model in ("a", "odd", "b"):
+            ledger.record(model, input_tokens=1)
+        assert ledger.flush(30)
+        health = ledger.health()
+
+    assert sorted(span.name for span in telemetry.calls) == ["chat a", "chat b"]
+    assert len(telemetry.points("gen_ai.client.token.usage")) == 3
+    assert health.dropped == {"not taken by opentelemetry": 1}
+    (mine,) = [each for each in health.sinks if each.name == "opentelemetry"]
+    assert (mine.delivered, mine.pending) == (2, 0)
 
 
 @pytest.mark.parametrize(

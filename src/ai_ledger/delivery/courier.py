@@ -14,7 +14,7 @@ from ai_ledger.errors import RecordRefused, SinkUnavailable
 from ai_ledger.journal import Journal
 from ai_ledger.records import CallRecord, utc_now
 from ai_ledger.secrets import scrub
-from ai_ledger.sinks.base import Sink
+from ai_ledger.sinks.base import Sink, SomeRefused
 
 log: Final = logging.getLogger("ai_ledger")
 
@@ -94,7 +94,9 @@ class Courier:
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the boundary around a sink
             if self.durable:
                 return self._failed(error)
-            self._journal.count(f"not taken by {self.key}", len(records))
+            lost = error.count if isinstance(error, SomeRefused) else len(records)
+            self._delivered += len(records) - lost
+            self._journal.count(f"not taken by {self.key}", lost)
             self._note(error)
         else:
             self._succeeded(len(records))

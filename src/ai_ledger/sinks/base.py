@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
+from ai_ledger.errors import RecordRefused
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord
 from ai_ledger.totals import Group
@@ -44,6 +45,20 @@ class Sink(Protocol):
             RecordRefused: At least one of them will never be accepted.
         """
         ...
+
+
+class SomeRefused(RecordRefused):
+    """
+    Raised by a sink that is not durable when it has taken the others.
+
+    Args:
+        count: How many it has not.
+        error: What it met with one of them.
+    """
+
+    def __init__(self, count: int, error: Exception) -> None:
+        super().__init__(f"{count} not taken: {type(error).__name__}: {error}")
+        self.count = count
 
 
 class CostChange(msgspec.Struct, frozen=True, kw_only=True):

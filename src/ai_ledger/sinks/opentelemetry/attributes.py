@@ -118,7 +118,8 @@ def _texts(record: CallRecord) -> Attributes:
     if record.request_content is not None:
         found[semconv.INPUT_MESSAGES] = input_messages(record.request_content)
     if record.response_content is not None:
-        answer = output_messages(record.response_content, record.finish_reason)
+        failed = record.status in ERRORS
+        answer = output_messages(record.response_content, record.finish_reason, failed=failed)
         found[semconv.OUTPUT_MESSAGES] = answer
     return found
 

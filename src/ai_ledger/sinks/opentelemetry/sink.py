@@ -11,6 +11,7 @@ from ai_ledger._version import __version__
 from ai_ledger.errors import ConfigurationError, MissingExtra
 from ai_ledger.records import ALIASES, CallRecord
 from ai_ledger.sinks import semconv
+from ai_ledger.sinks.base import SomeRefused
 from ai_ledger.sinks.opentelemetry.attributes import (
     ERRORS,
     IDENTITY,
@@ -105,14 +106,27 @@ class OpenTelemetrySink:
         return {PARENT_TAG: written(here)} if here.is_valid else None
 
     def write(self, records: Sequence[CallRecord]) -> None:
-        """Make spans and measurements of *records*; those that came before are left out."""
+        """
+        Make spans and measurements of *records*; those that came before are left out.
+
+        Raises:
+            SomeRefused: Some could not be told; the others were.
+        """
+        failures: list[Exception] = []
         for record in records:
-            if not self._seen.is_new(record):
-                continue
-            if self._tracer is not None:
-                self._span(self._tracer, record)
-            if self._meters is not None and record.status != "unfinished":
-                self._meters.measure(record)
+            if self._seen.is_new(record):
+                try:
+                    self._tell(record)
+                except Exception as error:  # noqa: BLE001  # of the user's providers
+                    failures.append(error)
+        if failures:
+            raise SomeRefused(len(failures), failures[0]) from failures[0]
+
+    def _tell(self, record: CallRecord) -> None:
+        if self._meters is not None and record.status != "unfinished":
+            self._meters.measure(record)
+        if self._tracer is not None:
+            self._span(self._tracer, record)
 
     def _span(self, tracer: Any, record: CallRecord) -> None:
         trace, context = self._trace, self._empty
