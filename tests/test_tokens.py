@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ai_ledger import tokens
+from ai_ledger.records import CallRecord
 from ai_ledger.tokens import count_tokens, encoding_for, is_cached
 
 ENGLISH = "The quick brown fox jumps over the lazy dog while the rain keeps falling. " * 20
@@ -271,6 +273,23 @@ def test_odd_messages_do_not_raise(content):
     What the SDK would refuse is counted as far as it goes.
     """
     assert count_tokens(content, "gpt-4o")[0] >= 0
+
+
+@pytest.mark.parametrize("depth", [100, 600, 20_000])
+def test_what_is_nested_too_deep_is_counted_as_text(depth):
+    """
+    Texts nobody can read as JSON are texts all the same.
+    """
+    content = '{"messages":' + "[" * depth + "]" * depth + "}"
+    record = CallRecord(
+        id="x", started_at=datetime(2026, 1, 1, tzinfo=UTC), request_content=content,
+        response_content="well", usage_source="estimated",
+    )  # fmt: skip
+
+    counted = tokens.counted(record)
+
+    assert counted.input_tokens > 0
+    assert (counted.output_tokens, counted.usage_source) == (1, "estimated")
 
 
 def test_a_long_text_is_sampled(monkeypatch):

@@ -129,8 +129,8 @@ def _asked_in(content: str) -> str | list[Any]:
     """What is to be counted of a request's content, which is kept as JSON."""
     try:
         return asked(msgspec.json.decode(content, type=dict[str, Any]))
-    except msgspec.MsgspecError:
-        return content  # cut short
+    except (msgspec.MsgspecError, RecursionError):
+        return content  # cut short, or nested too deep
 
 
 def asked(part: Mapping[str, Any]) -> str | list[Any]:
