@@ -234,6 +234,10 @@ def test_foreign_line(tmp_path):
     assert "abcdefghij" not in record.error_message
 
 
+FULL_TAGS = {f"k{n}": "v" for n in range(32)} | {"ai_ledger.traceparent": "00-1-2-01"}
+"""As many as a call may have, and what a sink has added."""
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -262,6 +266,7 @@ def test_foreign_line(tmp_path):
         ),
         pytest.param({"duration_ms": "1.5"}, {"duration_ms": 1.5}, id="text as duration"),
         pytest.param({"streamed": "true"}, {"streamed": True}, id="text as boolean"),
+        pytest.param({"tags": FULL_TAGS}, {"tags": FULL_TAGS}, id="all tags and marks"),
     ],
 )
 def test_accepted(tmp_path, changes, expected):
@@ -313,6 +318,9 @@ def test_accepted(tmp_path, changes, expected):
         pytest.param({"user_id": True}, "user_id", id="a boolean as id"),
         pytest.param({"tags": "x"}, "tags", id="tags as text"),
         pytest.param({f"k{n}": "v" for n in range(99)}, "tags", id="too many tags"),
+        pytest.param(
+            {"tags": {f"ai_ledger.k{n}": "v" for n in range(99)}}, "tags", id="too many marks"
+        ),
         pytest.param({"usage_source": "guessed"}, "usage_source", id="unknown source"),
     ],
 )

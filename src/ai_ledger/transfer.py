@@ -14,6 +14,7 @@ import msgspec
 
 from ai_ledger.bounds import MAX_ERROR_CHARS, MAX_TAGS, cut, label, storable
 from ai_ledger.errors import InvalidValue, RecordRefused
+from ai_ledger.policy import MARK_PREFIX
 from ai_ledger.query import Query
 from ai_ledger.records import ALIASES, STATUSES, TOKEN_FIELDS, CallRecord
 from ai_ledger.secrets import scrub
@@ -191,7 +192,9 @@ def record_of(data: object, *, tz: tzinfo | None = None) -> CallRecord:
     if fields.get("id") in (None, ""):
         fields["id"] = str(uuid.uuid5(_NAMESPACE, _as_json(given, str)))
     tags.update(_tags(fields.pop("tags", {})))
-    if len(tags) > MAX_TAGS:
+    # Policies and sinks have added theirs to as many as a call may have.
+    marks = sum(name.startswith(MARK_PREFIX) for name in tags)
+    if max(marks, len(tags) - marks) > MAX_TAGS:
         raise InvalidValue("tags", sorted(tags), f"at most {MAX_TAGS}, unknown keys included")
     return CallRecord(tags=tags, **_checked(fields, tz))
 
