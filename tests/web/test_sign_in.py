@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,6 @@ from ai_ledger.web.sign_in import pages
 from ai_ledger.web.sign_in.failures import Failures
 
 OWN = {"Sec-Fetch-Site": "same-origin"}
-COOKIE = "ai_ledger_session"
 
 
 @pytest.fixture
@@ -55,10 +57,50 @@ def test_in_and_out(browser: TestClient) -> None:
     assert browser.get("/sign-in?next=/settings").headers["location"] == "/settings"
 
     out = browser.post("/sign-out")
-    browser.cookies.set(COOKIE, value.partition("=")[2])
+    name, _, session = value.partition("=")
+    browser.cookies.set(name, session)
     assert out.headers["location"] == "/sign-in"
     assert browser.get("/settings").status_code == 303
     assert browser.get("/api/v1/settings").status_code == 401
+
+
+def test_signing_in_again_ends_the_session_before(browser: TestClient) -> None:
+    """
+    Nobody goes on with a cookie that its browser has forgotten.
+    """
+    text = token_of(browser)
+    first = browser.post("/sign-in", data={"token": text}).headers["set-cookie"].split(";")[0]
+
+    browser.post("/sign-in", data={"token": text})
+    now = browser.get("/settings").status_code
+    browser.cookies.clear()
+    before = browser.get("/settings", headers={"Cookie": first}).status_code
+
+    assert (now, before) == (200, 303)
+
+
+def test_two_ledgers_on_one_machine(browser: TestClient, tmp_path: Path) -> None:
+    """
+    Who signs in to the console of another ledger, at another port, stays in this one.
+    """
+    with (
+        Ledger(f"sqlite:///{tmp_path / 'other.db'}", journal=tmp_path / "other") as other,
+        TestClient(
+            create_app(other, clock=lambda: sample.NOW),
+            base_url="http://localhost:8700",
+            headers=OWN,
+            cookies=browser.cookies,
+            follow_redirects=False,
+        ) as elsewhere,
+    ):
+        browser.post("/sign-in", data={"token": token_of(browser)})
+        # As browsers do it, for all ports of a host.
+        elsewhere.cookies.update(browser.cookies)
+        elsewhere.post("/sign-in", data={"token": token_of(elsewhere)})
+        browser.cookies.update(elsewhere.cookies)
+
+        assert elsewhere.get("/settings").status_code == 200
+        assert browser.get("/settings").status_code == 200
 
 
 def test_a_session_ends_with_its_token(browser: TestClient) -> None:
@@ -160,6 +202,28 @@ def test_the_way_on_is_ours(browser: TestClient, there: str) -> None:
     answer = browser.post("/sign-in", data={"token": token_of(browser), "next": there})
 
     assert answer.headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "/calls/a%3Fb%23c?days=3&user_id=%E6%97%A5",
+        "/calls/%E6%97%A5%E6%9C%AC",
+        "/calls/a%2Fb%25c",
+        "/calls/a+b%20c",
+    ],
+)
+def test_the_way_on_is_what_was_asked_for(browser: TestClient, there: str) -> None:
+    """
+    Whatever signs are in an address, one gets there after signing in.
+    """
+    sent = browser.get(there)
+    page = browser.get(sent.headers["location"])
+    (back,) = re.findall(r'name="next" value="([^"]*)"', page.text)
+
+    answer = browser.post("/sign-in", data={"token": token_of(browser), "next": unescape(back)})
+
+    assert answer.headers["location"] == there
 
 
 def test_it_speaks_chinese(browser: TestClient) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -26,6 +26,8 @@ from ai_ledger.web.seats import QUESTIONS, QUESTIONS_EACH, Seats, aside, who_is
 
 HEALTH: Final = "/healthz"
 _METRICS: Final = "/metrics"
+# Besides letters and digits: RFC 3986, 3.3.
+_PLAIN: Final = "/:@!$&'()*+,;="
 # Ids of calls may be longer than numbers, and are no longer than this.
 _MAX_DIGITS: Final = 1_000
 # Without these nobody could sign in, or read the page on which they do.
@@ -205,7 +207,7 @@ class Guard:
             if request.method != "GET":
                 return RedirectResponse(there, 303)
             query = request.url.query
-            back = request.scope["path"] + (f"?{query}" if query else "")
+            back = _sent_path(request.scope) + (f"?{query}" if query else "")
             return RedirectResponse(f"{there}?{urlencode({'next': back})}", 303)
         detail = (
             "nobody is known by this access token: it may have expired or been revoked"
@@ -224,6 +226,14 @@ def route_path(scope: Scope) -> str:
     path, root = scope["path"], scope.get("root_path", "")
     rest = path[len(root) :] if root and path.startswith(root) else path
     return rest if not rest or rest.startswith("/") else path
+
+
+def _sent_path(scope: Scope) -> str:
+    """The whole path as an address has it, whatever signs are in it."""
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:
+        return quote(scope["path"], safe=_PLAIN)
+    return quote(raw, safe=_PLAIN + "%")
 
 
 def is_slow(path: str) -> bool:

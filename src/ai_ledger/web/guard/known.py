@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 
 from ai_ledger.access import Access
+from ai_ledger.database.address import without_password
 from ai_ledger.web.guard.hosts import is_loopback, split
 from ai_ledger.web.house import House
 from ai_ledger.web.seats import aside
@@ -21,7 +23,7 @@ Auth: TypeAlias = Callable[[Request], "Access | Awaitable[Access | None] | None"
 
 # Not "__Host-…", which browsers take over TLS alone: where a proxy ends TLS, a request does
 # not show it, so that both names would have to be good everywhere, which defends nothing.
-SESSION_COOKIE: Final = "ai_ledger_session"
+_COOKIE: Final = "ai_ledger_session"
 
 # Headers that only something in between adds: then who asks may be on any machine.
 _FORWARDED: Final = frozenset(
@@ -69,6 +71,7 @@ class Known:
         self._house: Final = house
         self._auth: Final = auth
         self._anonymous: Final = anonymous
+        self._cookie: Final = session_cookie(house)
         self.signs_in: Final = auth is None
         """Whether people sign in here, with tokens."""
 
@@ -89,7 +92,7 @@ class Known:
         if bearer:
             access = self._house.tokens.find(bearer[0]) if len(shown) == 1 else None
             return Found(access, wrong=access is None)
-        cookie = request.cookies.get(SESSION_COOKIE)
+        cookie = request.cookies.get(self._cookie)
         if cookie:
             access = self._house.sessions.access_of(cookie)
             if access is not None:
@@ -97,6 +100,16 @@ class Known:
         if self._anonymous is not None and _is_local(request) and not self._house.tokens.any():
             return Found(self._anonymous)
         return Found(None)
+
+
+def session_cookie(house: House) -> str:
+    """
+    The name of the cookie that browsers have for the console of *house*.
+
+    Cookies are those of a host with all its ports, and each ledger has its own sessions.
+    """
+    ledger = without_password(house.url).encode()
+    return f"{_COOKIE}_{hashlib.sha256(ledger).hexdigest()[:8]}"
 
 
 async def _asked(auth: Auth, request: Request) -> Access | None:

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ai_ledger.access.sessions import LASTS
-from ai_ledger.web.guard.known import SESSION_COOKIE
+from ai_ledger.web.guard.known import session_cookie
 from ai_ledger.web.rendering import moved, path_of, render
 from ai_ledger.web.sign_in.failures import Failures
 from ai_ledger.web.visit import house_of
@@ -24,7 +24,7 @@ _failures: Final = Failures()
 def page(request: Request) -> Response:
     """The form; or on to where one wanted to go, for whoever is signed in already."""
     back = _back(request, request.query_params.get("next"))
-    cookie = request.cookies.get(SESSION_COOKIE)
+    cookie = _cookie(request)
     if cookie and house_of(request).sessions.access_of(cookie) is not None:
         return RedirectResponse(back, 303)
     return _form(request, back)
@@ -44,11 +44,13 @@ async def sign_in(request: Request) -> Response:
 
 def sign_out(request: Request) -> Response:
     """End the session of this browser."""
-    cookie = request.cookies.get(SESSION_COOKIE)
+    house, cookie = house_of(request), _cookie(request)
     if cookie:
-        house_of(request).sessions.close(cookie)
+        house.sessions.close(cookie)
     response = moved(request, path_of(request, "sign_in"))
-    response.delete_cookie(SESSION_COOKIE, path=_root(request), httponly=True, samesite="strict")
+    response.delete_cookie(
+        session_cookie(house), path=_root(request), httponly=True, samesite="strict"
+    )
     return response
 
 
@@ -65,7 +67,7 @@ def _signed_in(request: Request, token: str, back: str) -> Response:
         return response
     response = RedirectResponse(back, 303)
     response.set_cookie(
-        SESSION_COOKIE,
+        session_cookie(house),
         house.sessions.open(access.token_id),
         max_age=int(LASTS.total_seconds()),
         path=_root(request),
@@ -73,7 +75,15 @@ def _signed_in(request: Request, token: str, back: str) -> Response:
         httponly=True,
         samesite="strict",
     )
+    # The browser forgets the session that it had, and nobody else should have it.
+    before = _cookie(request)
+    if before:
+        house.sessions.close(before)
     return response
+
+
+def _cookie(request: Request) -> str | None:
+    return request.cookies.get(session_cookie(house_of(request)))
 
 
 def _form(
