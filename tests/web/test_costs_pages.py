@@ -18,6 +18,7 @@ from tests.web import sample
 from ai_ledger.catalog import Catalog
 from ai_ledger.errors import SinkUnavailable
 from ai_ledger.sinks.sql import SQLSink
+from ai_ledger.web import unpriced
 from ai_ledger.web.costs import pages
 from ai_ledger.web.recent import Recent
 
@@ -42,6 +43,7 @@ VIEWS = (
 def patient(monkeypatch):
     """Pages wait for what they ask, however slow this machine is."""
     monkeypatch.setattr(pages, "PATIENCE_S", 30.0)
+    monkeypatch.setattr(unpriced, "PATIENCE_S", 60.0)
 
 
 class Links(HTMLParser):
@@ -362,6 +364,53 @@ def test_days_are_stacked_by_every_dimension(ledger, visitor, by):
         ("Others", [2 + 3 + 4, 1 + 2 + 3]),
     ]
     assert "Cost by day in CNY: 120.00" in page.text
+
+
+@pytest.mark.parametrize(
+    ("counted", "told"),
+    [pytest.param(True, 2, id="counted"), pytest.param(False, 1, id="not in time: at least")],
+)
+def test_calls_that_no_price_helps_are_counted_beside_failed_ones(
+    ledger, visitor, monkeypatch, counted, told
+):
+    """
+    Two calls without token counts, beside a failed one that has some and one that has none:
+    pricing again is not offered, since it would change nothing. Without time for that
+    it is told of fewer calls, and never of more.
+    """
+    unknown = {"usage_source": "unknown", "input_tokens": None, "output_tokens": None}
+    free = {"cost": None, "currency": None, "price_id": None}
+    of = {"request_model": "gone", "provider": "shop"}
+    ledger.store.write(
+        [
+            sample.call(0, id="late-1", status="timeout", **of, **free, **unknown),
+            sample.call(1, id="late-2", status="timeout", **of, **free, **unknown),
+            sample.call(2, id="charged", status="failed", **of),
+            sample.call(3, id="refused", status="failed", **of, **free, **unknown),
+        ]
+    )
+    catalog = Catalog(ledger)
+    catalog.add_provider("shop")
+    catalog.add_model("gone", provider="shop", prices=[{"currency": "CNY", "input": 1}])
+    ledger.prices.refresh()
+    if not counted:
+        monkeypatch.setattr(SQLSink, "costs", _too_slow)
+    client = visitor()
+
+    (model,) = client.get("/api/v1/unpriced").json()["models"]
+    (stranger,) = client.get("/api/v1/models").json()["unlisted"]
+    use = client.get("/api/v1/models/gone").json()["use"]
+    rows = html.unescape(client.get("/costs/unpriced", headers={"Accept-Language": "en"}).text)
+    entry = client.get("/models/entry?kind=model&name=gone").text
+
+    assert (model["calls"], model["has_price"]) == (2, True)
+    assert [each["without_usage"] for each in (model, stranger, use)] == [told] * 3
+    assert ("request_model=gone#reprice-title" in rows) is not counted
+    assert ("request_model=gone#reprice-title" in entry) is not counted
+
+
+def _too_slow(*args, **options):
+    raise SinkUnavailable("not in time")
 
 
 def test_a_fresh_ledger_is_no_ledger_of_which_every_cost_is_known(visitor):

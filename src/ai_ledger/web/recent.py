@@ -36,6 +36,8 @@ class Found:
     def __init__(self, asked_at: datetime, whose: Hashable = None) -> None:
         self.asked_at: Final = asked_at
         self.whose: Final = whose
+        self.begun: Final = monotonic()
+        """When somebody asked first; seconds of `time.monotonic`."""
         self._done = threading.Event()
         self._value: Any = None
         self._error: Exception | None = None

@@ -2,29 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from time import monotonic
+from typing import Any, Final
 
-from ai_ledger.errors import InvalidValue, NotFound
+from ai_ledger.errors import InvalidValue, NotFound, SinkUnavailable
 from ai_ledger.pricing import Price
-from ai_ledger.query import Query
-from ai_ledger.stats.results import Figures
+from ai_ledger.query import UNPRICED, Query
+from ai_ledger.stats.results import Group
 from ai_ledger.web.house import Desk
+from ai_ledger.web.recent import Found, recent_of
 
 MODEL_DAYS: Final = 30
 """How far back the calls of a model are looked at."""
+PATIENCE_S: Final = 1.0
+"""How long a page waits for calls to be counted, however many groups it tells of."""
 _NEVER_CHARGED = ("failed", "blocked", "circuit_open")
 
 
-def without_usage(figures: Figures) -> int:
+def without_usage(
+    desk: Desk,
+    group: Group,
+    since: datetime,
+    until: datetime | None = None,
+    where: Mapping[str, Any] | None = None,
+) -> int:
     """
-    How many of the unpriced calls have no token counts, such as after a timeout.
+    How many of the unpriced calls of *group* have no token counts, such as after a timeout.
 
-    Read from totals: a call that failed or was never sent has no cost to lack when its
-    usage is unknown, which is taken for granted. So it is never told too high.
+    Totals tell it where all or none of its calls have some. Otherwise calls are counted,
+    once for all groups and for a minute; where that takes longer than `PATIENCE_S` or the
+    store allows, it is at least so many, or fewer that nobody has counted yet.
+
+    Args:
+        desk: Whose.
+        group: By one field.
+        since: Of the calls; inclusive.
+        until: Exclusive.
+        where: Which calls the groups are of.
     """
-    others = sum(figures.by_status.get(status, 0) for status in _NEVER_CHARGED)
-    return min(figures.unpriced_calls, max(0, figures.unknown_usage_calls - others))
+    most = min(group.unpriced_calls, group.unknown_usage_calls)
+    if not most or group.unknown_usage_calls == group.calls:
+        return most
+    ((field, value),) = group.key.items()
+    try:
+        found = _counting(desk, field, since, until, where)
+        if found.wait(max(0.0, found.begun + PATIENCE_S - monotonic())):
+            return min(most, found.value.get(value, 0))
+    except SinkUnavailable:  # it takes too long, or others ask for so much
+        pass
+    # A call that failed or was never sent has no cost to lack when its usage is unknown.
+    others = sum(group.by_status.get(status, 0) for status in _NEVER_CHARGED)
+    return min(most, max(0, group.unknown_usage_calls - others))
+
+
+def _counting(
+    desk: Desk,
+    field: str,
+    since: datetime,
+    until: datetime | None,
+    where: Mapping[str, Any] | None,
+) -> Found:
+    """Value of *field* → unpriced calls without token counts, being counted."""
+    asked = {**(where or {}), UNPRICED: True, "usage_source": "unknown"}
+    query = Query.build(scope=desk.scope, since=since, until=until, where=asked)
+    reader = desk.house.reader
+
+    def count() -> dict[str | None, int]:
+        return {each.key[0]: each.totals.calls for each in reader.costs(query, (field,))}
+
+    return recent_of(desk.house, "without usage", at_once=1).ask(
+        (query, field), desk.house.clock(), count, whose=(desk.scope,)
+    )
 
 
 def has_price(desk: Desk, model: str, at: datetime) -> bool:

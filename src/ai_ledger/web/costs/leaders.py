@@ -281,7 +281,9 @@ def unpriced(desk: Desk, question: Question) -> Unpriced:
                 of_calls=group.calls,
                 input_tokens=group.tokens.input,
                 output_tokens=group.tokens.output,
-                without_usage=without_usage(group),
+                without_usage=without_usage(
+                    desk, group, period.since, period.until, question.filters
+                ),
                 listed=(name or "").lower() in listed,
                 has_price=name is not None and has_price(desk, name, now),
             )

@@ -133,7 +133,7 @@ def strangers(desk: Desk) -> list[Stranger]:
                 price=price,
                 calls=group.calls,
                 unpriced_calls=group.unpriced_calls,
-                without_usage=without_usage(group),
+                without_usage=without_usage(desk, group, days_ago(desk, MODEL_DAYS)),
             )
         )
     return found
@@ -282,7 +282,7 @@ def _use(desk: Desk, field: str, days: int, group: Group | None) -> Use:
         success_rate=group.success_rate,
         cost=group.cost,
         unpriced_calls=group.unpriced_calls,
-        without_usage=without_usage(group),
+        without_usage=without_usage(desk, group, days_ago(desk, days)),
         last_call_at=last.started_at if last else None,
         last_status=last.status if last else None,
     )
