@@ -930,6 +930,39 @@ def test_a_child_of_a_closed_ledger_says_what_is_true(deliver: Any) -> None:
 # Forks
 
 
+@pytest.mark.parametrize(
+    ("used", "knows", "closed"),
+    [
+        pytest.param(False, False, 0, id="what it inherited"),
+        pytest.param(False, True, 1, id="a sink that knows of forks"),
+        pytest.param(True, False, 1, id="what it has used"),
+    ],
+)
+def test_a_child_closes_what_is_its_own(deliver: Any, used: bool, knows: bool, closed: int) -> None:
+    """
+    Closing a connection that is the parent's as well would end it for both.
+    """
+    shelf = Shelf()
+    if not knows:
+        shelf.after_fork_in_child = None
+    delivery = deliver(shelf)
+    delivery.end(record())
+    assert delivery.flush(60) is True
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if used:
+                delivery.end(record())
+            delivery.close(60)
+            os._exit(shelf.closed)
+        finally:
+            os._exit(99)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == closed
+    assert delivery.close(60) is True
+    assert shelf.closed == 1
+
+
 def test_a_fork_waits_for_a_sink_at_work(deliver: Any) -> None:
     """
     A child must not be born while a thread of its parent holds a lock inside a sink.

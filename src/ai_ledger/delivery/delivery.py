@@ -76,6 +76,7 @@ class Delivery:
         for sink, key in zip(self._sinks, self._keys, strict=True):
             self.journal.add_sink(key, durable=bool(getattr(sink, "durable", True)))
         self._exit_callbacks: list[Callable[[], object]] = []
+        self._inherited = False
         self._reset()
         process.register(self)
 
@@ -311,7 +312,10 @@ class Delivery:
             self.journal.close(self._keys)
             # There are no threads that would do it; a store may have been asked all the same.
             for courier in self._couriers:
-                _close(courier)
+                # What a sink that knows nothing of forks has open is its parent's.
+                knows = getattr(courier.sink, "after_fork_in_child", None) is not None
+                if knows or not self._inherited:
+                    _close(courier)
             return True
         self.journal.give_up_open_calls()
         self._complete = self.flush(max(0.0, deadline - time.monotonic()))
@@ -343,6 +347,7 @@ class Delivery:
     def after_fork_in_child(self) -> None:
         """Start anew: what waits, and the threads, belong to the parent."""
         self.journal.after_fork_in_child()
+        self._inherited = True
         closed = self._closed
         self._reset()
         self._closed = closed
