@@ -216,6 +216,25 @@ def test_the_first_token_is_an_administrators(ledger: Ledger) -> None:
     assert "This is the first one" not in after
 
 
+def test_a_page_that_is_loaded_again_makes_no_token(visitor: Visitor, ledger: Ledger) -> None:
+    """
+    The form is sent again by then; one that was refused may be put right and sent.
+    """
+    client = visitor()
+    (once,) = re.findall(r'name="once" value="([^"]+)"', client.get("/settings/tokens").text)
+    fields = {"name": "ada", "role": "viewer", "days": "90", "once": once}
+
+    refused = client.post("/settings/tokens", data={**fields, "name": " "})
+    made = client.post("/settings/tokens", data=fields)
+    again = client.post("/settings/tokens", data=fields, follow_redirects=False)
+    (other,) = re.findall(r'name="once" value="([^"]+)"', made.text)
+    another = client.post("/settings/tokens", data={**fields, "once": other})
+
+    assert (refused.status_code, made.status_code, another.status_code) == (422, 200, 200)
+    assert (again.status_code, again.headers["location"]) == (303, "/settings/tokens")
+    assert len(AccessTokens(ledger).list()) == 2
+
+
 def test_tokens_that_let_nobody_in_need_no_warning(visitor: Visitor, ledger: Ledger) -> None:
     """
     Where the program itself knows its users, nobody signs in with a token.

@@ -9,14 +9,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ai_ledger.access import ROLES, Role
-from ai_ledger.errors import InvalidValue
+from ai_ledger.errors import AILedgerError, InvalidValue
 from ai_ledger.web.edits import SHOWN
 from ai_ledger.web.forms import Fields, posted
 from ai_ledger.web.parameters import Page
-from ai_ledger.web.rendering import done, path_of, render
+from ai_ledger.web.rendering import done, moved, path_of, render
 from ai_ledger.web.settings import erasure
 from ai_ledger.web.settings import tokens as access_tokens
 from ai_ledger.web.settings.history import history, kinds
+from ai_ledger.web.settings.once import Once
 from ai_ledger.web.settings.stored import stored
 from ai_ledger.web.visit import visit_of
 
@@ -62,15 +63,25 @@ def tokens(request: Request) -> Response:
 @posted
 def add_token(request: Request, fields: Fields) -> Response:
     """Make a token, and show its text this once."""
+    desk = visit_of(request).desk
+    desk.require("admin", everywhere=True)
     role = fields.text("role") or "viewer"
-    made = access_tokens.add(
-        visit_of(request).desk,
-        fields.text("name") or "",
-        role=cast("Role", role),
-        org_id=fields.text("org_id"),
-        prompts=fields.flag("prompts"),
-        days=_days(fields),
-    )
+    once, name = _once(request), fields.raw("once")
+    if not once.take(name):
+        # The page that showed the text was loaded again.
+        return moved(request, path_of(request, "settings_tokens"))
+    try:
+        made = access_tokens.add(
+            desk,
+            fields.text("name") or "",
+            role=cast("Role", role),
+            org_id=fields.text("org_id"),
+            prompts=fields.flag("prompts"),
+            days=_days(fields),
+        )
+    except AILedgerError:
+        once.give_back(name)
+        raise
     return _tokens(request, made=made)
 
 
@@ -117,7 +128,12 @@ def _tokens(request: Request, made: access_tokens.MadeToken | None = None) -> Re
         roles=ROLES,
         expiries=EXPIRIES,
         now=desk.house.clock(),
+        once=Once.name(),
     )
+
+
+def _once(request: Request) -> Once:
+    return visit_of(request).desk.house.kept("forms of tokens", Once)
 
 
 def _is_first(request: Request) -> bool:
