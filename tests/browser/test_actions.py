@@ -159,6 +159,37 @@ def test_a_call_recorded_meanwhile_shows_in_the_live_tail(
     expect(row).to_have_count(1)
 
 
+def test_the_live_tail_says_when_the_console_is_gone(
+    console: Console, open_page: Open, tmp_path: Path
+) -> None:
+    """
+    Who follows live is told that nothing comes any more, until it does again, by itself.
+    """
+    page = open_page(console, "/calls")
+    note = page.locator("#offline")
+    # Nothing but the tail asks the console.
+    page.evaluate("for (const each of document.querySelectorAll('[data-poll]')) each.remove()")
+    page.locator("#live").click()
+    row = page.locator("#rows tr", has_text="u-back-again")
+    expect(page.locator("#live")).to_have_attribute("aria-pressed", "true")
+    expect(note).to_be_hidden()
+
+    console.kill()
+    try:
+        expect(note).to_contain_text("cannot be reached")
+        expect(page.locator("#live")).to_have_attribute("aria-pressed", "true")
+    finally:
+        console.start()
+    expect(note).to_be_hidden()
+    with Ledger(console.url, journal=tmp_path / "journal") as ledger:
+        ledger.record("qwen-plus", input_tokens=5, output_tokens=2, user_id="u-back-again")
+        ledger.flush(30)
+
+    expect(row).to_have_count(1)
+    # The browser says in the console what could not be loaded, which is what this is about.
+    page.watched.faults[:] = [each for each in page.watched.faults if "ERR_" not in each]
+
+
 # Costs and reports
 
 
@@ -237,3 +268,89 @@ def test_an_alert_is_ignored_on_the_overview(console: Console, open_page: Open) 
     expect(button).to_have_count(0)
     undo(page)
     expect(button).to_have_count(1)
+
+
+@pytest.mark.parametrize("path", ["/alerts", "/alerts/failures?days=30"])
+def test_answers_to_those_ticked_rest_while_none_is(
+    console: Console, open_page: Open, path: str
+) -> None:
+    """
+    The buttons of the bar can be pressed once a box is ticked, and no more when none is.
+    """
+    page = open_page(console, path)
+    bar = page.locator(".answer-bar")
+    boxes = page.locator("tbody input[type=checkbox]:not([disabled])")
+    expect(boxes.first).to_be_visible()
+    expect(bar.locator("button:not([disabled])")).to_have_count(0)
+
+    boxes.first.check()
+    expect(bar.locator("button[disabled]")).to_have_count(0)
+    boxes.first.uncheck()
+    expect(bar.locator("button:not([disabled])")).to_have_count(0)
+    bar.locator("[data-check-all]").check()
+    expect(bar.locator("button[disabled]")).to_have_count(0)
+
+
+def test_an_error_takes_the_place_of_the_one_before(console: Console, open_page: Open) -> None:
+    """
+    However often something goes wrong, the last error is told, and no pile of them.
+    """
+    page = open_page(console, "/alerts")
+    wrong = page.locator(".toast-bad")
+
+    page.evaluate("toast('first', { bad: true })")
+    expect(wrong).to_have_text("first×")
+    page.evaluate("toast('second', { bad: true })")
+
+    expect(wrong).to_have_count(1)
+    expect(wrong).to_have_text("second×")
+
+
+def test_the_question_names_the_deed_and_the_number(console: Console, open_page: Open) -> None:
+    """
+    Whoever deletes two calls reads that they are two, and presses what says delete.
+    """
+    page = open_page(console, "/calls?user_id=u-chen&status=success")
+    boxes = page.locator("#rows input[name=ids]")
+    boxes.nth(0).check()
+    boxes.nth(1).check()
+    page.locator("#batch-button").click()
+
+    dialog = page.locator("dialog#confirm")
+    expect(dialog.locator("#confirm-text")).to_contain_text("(2)")
+    expect(dialog.locator("button[value=yes]")).to_have_text("Delete (2)")
+    dialog.locator("button[value=no]").click()
+    expect(dialog).to_be_hidden()
+
+
+@pytest.mark.parametrize("path", ["/calls", "/alerts", "/alerts/failures?days=30"])
+@pytest.mark.parametrize("width", [390, 768])
+def test_rows_fit_where_there_is_no_room_for_columns(
+    console: Console, open_page: Open, path: str, width: int
+) -> None:
+    """
+    No cell of a row, and none of its buttons, lies outside the table's view.
+    """
+    page = open_page(console, path, width=width)
+    row = page.locator(".scroll tbody tr").first
+    expect(row).to_be_visible()
+
+    room = page.locator(".scroll:has(tbody)").first.evaluate("e => e.scrollWidth - e.clientWidth")
+    ends = row.locator("td, th, button").evaluate_all(
+        "all => all.map((each) => each.getBoundingClientRect().right)"
+    )
+
+    assert room <= 0
+    assert ends
+    assert max(ends) <= width
+
+
+def test_a_short_page_does_not_stretch_its_header(console: Console, open_page: Open) -> None:
+    """
+    On a narrow screen the bar with the name is as high as what is in it.
+    """
+    page = open_page(console, "/settings/changes?by=nobody", width=390)
+    bar = page.locator("aside.side")
+    expect(bar).to_be_visible()
+
+    assert bar.bounding_box()["height"] < 80

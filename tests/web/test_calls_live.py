@@ -313,6 +313,10 @@ def test_a_store_that_is_away(
         away.append(1)
         await follower.until(lambda: "event: away" in follower.text)
         away.clear()
+        # At once, and never while the store is away.
+        await follower.until(lambda: "event: alive" in follower.text.rpartition("event: away")[2])
+        between = follower.text.partition("event: away")[2].rpartition("event: away")[0]
+        assert "event: alive" not in between
         filled.store.write([sample.call(900, started_at=sample.NOW)])
         await follower.until(lambda: len(follower.calls) == 1)
 

@@ -147,10 +147,12 @@ async def _events(
         except SinkUnavailable:
             # It is asked again in a moment; the page keeps what it has.
             yield event("away", "")
-        if looks % HEARTBEAT_LOOKS == 0:
-            # With a number, too: who is cut off after a quiet hour misses nothing either.
-            yield event("alive", "", _number(tail))
-        looks += 1
+            looks = 0
+        else:
+            if looks % HEARTBEAT_LOOKS == 0:
+                # With a number, too: who is cut off after a quiet hour misses nothing either.
+                yield event("alive", "", _number(tail))
+            looks += 1
         await anyio.sleep(INTERVAL_S)
 
 

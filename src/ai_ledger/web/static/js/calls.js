@@ -57,7 +57,7 @@
     const form = byId("batch");
     offer.textContent = found ? found.dataset.every : "";
     offer.setAttribute("aria-pressed", String(every));
-    form.dataset.confirm = every ? found.dataset.asks : alone;
+    form.dataset.confirm = every ? found.dataset.asks : alone && alone.replace("{count}", boxes().filter((each) => each.checked).length);
     form.elements.filter.disabled = !every;
     form.elements.expected.disabled = !every;
     form.elements.expected.value = every ? found.dataset.calls : "";
@@ -132,6 +132,17 @@
   // The live tail: rows come ready made from the server, which has escaped every text in them.
   const live = byId("live");
   let source = null;
+  // Proxies end long answers now and then: that is no news if the browser is back by then.
+  const BACK_MS = 5000;
+  let gone = null;
+  function lost() {
+    if (!gone) gone = setTimeout(() => outOfDate(texts.offline), BACK_MS);
+  }
+  function back() {
+    clearTimeout(gone);
+    gone = null;
+    offline.hidden = true;
+  }
   function add(text) {
     const rows = byId("rows");
     const made = document.createElement("template");
@@ -164,6 +175,8 @@
   function stop() {
     if (source) source.close();
     source = null;
+    clearTimeout(gone);
+    gone = null;
     byId("totals").setAttribute("aria-live", "polite");
     live.setAttribute("aria-pressed", "false");
     live.textContent = live.dataset.off;
@@ -173,8 +186,11 @@
     source.addEventListener("call", (event) => add(event.data));
     source.addEventListener("error", () => {
       // Browsers come back by themselves, unless they were refused.
-      if (source && source.readyState === EventSource.CLOSED) { stop(); toast(texts.failed, { bad: true }); }
+      if (source && source.readyState === EventSource.CLOSED) { stop(); toast(texts.failed, { bad: true }); } else lost();
     });
+    source.addEventListener("open", back);
+    source.addEventListener("away", () => outOfDate(texts.away));
+    source.addEventListener("alive", back);
     // Readers of screens are not told every number while they change by themselves.
     byId("totals").setAttribute("aria-live", "off");
     live.setAttribute("aria-pressed", "true");
