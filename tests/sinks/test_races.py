@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ai_ledger.database import engine
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.memory import MemorySink
@@ -106,6 +109,33 @@ def test_a_row_that_went_away_under_the_lock(
     assert sink.forget(ONE) == 1
     assert len(asked) == 2
     assert sink.calls(ONE) == []
+
+
+def test_a_file_that_cannot_be_compacted_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Who forgets is told how many were forgotten, and the log that traces are left.
+    """
+    path = tmp_path / "ledger.db"
+    monkeypatch.setattr(engine, "LOCK_TIMEOUT_S", 0.1)
+    sink = SQLSink(f"sqlite:///{path}")
+    sink.write([ENDED])
+    other = sqlite3.connect(path, isolation_level=None)
+    sweep = engine.Database.sweep
+
+    def meanwhile(self: engine.Database) -> None:
+        other.execute("BEGIN IMMEDIATE")
+        sweep(self)
+
+    monkeypatch.setattr(engine.Database, "sweep", meanwhile)
+    try:
+        assert sink.forget(ONE) == 1
+    finally:
+        other.close()
+        sink.close()
+
+    assert "traces stay in the file until VACUUM" in caplog.text
 
 
 @pytest.mark.parametrize("change", ["delete", "restore", "forget"])

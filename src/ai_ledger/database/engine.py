@@ -208,7 +208,7 @@ class Database:
                 assert isinstance(raw, sqlite3.Connection)
                 raw.execute("VACUUM")
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except SinkUnavailable as error:
+        except (SinkUnavailable, sqlite3.Error) as error:
             _log.warning(
                 "%s: what was forgotten is deleted, but traces stay in the file until VACUUM: %s",
                 self.path,
@@ -224,7 +224,7 @@ class Database:
         if self.kind != "sqlite":
             return
         with (
-            suppress(SinkUnavailable),
+            suppress(SinkUnavailable, sqlite3.Error),
             self.translated_errors(refusing=False),
             self.connected(self.writer) as connection,
         ):
