@@ -27,6 +27,8 @@ _SPANS: Final[tuple[tuple[Literal["day", "hour", "minute"], int], ...]] = (
     ("hour", 3_600),
     ("minute", 60),
 )
+_UNITS: Final = {"en": (10**3, 10**6, 10**9, 10**12), "zh": (10**4, 10**8, 10**12)}
+"""What large numbers are counted in."""
 _BEFORE_HAN: Final = re.compile(r"(?<=\d)(?=[\u4e00-\u9fff])")
 
 
@@ -76,14 +78,25 @@ class Language:
             return _NOTHING
         if abs(value) < 10_000:  # short enough, and all of it
             return self.number(value)
-        return format_compact_decimal(value, locale=self._locale, fraction_digits=1)
+        unit = max(each for each in _UNITS[self.code] if each <= abs(value))
+        # Rounded before the unit is chosen, so that nearly a million is no "1000K".
+        tenths = round(Decimal(str(value)) * 10 / unit)
+        return format_compact_decimal(
+            Decimal(tenths) * unit / 10, locale=self._locale, fraction_digits=1
+        )
 
     def percent(self, value: float | None, digits: int = 1) -> str:
-        """A share from 0 to 1."""
+        """A share from 0 to 1; none and all are said of nothing else."""
         if value is None:
             return _NOTHING
         pattern = "0" + ("." + "0" * digits if digits else "") + "%"
-        return format_percent(value, format=pattern, locale=self._locale)
+        step = 10.0 ** -(digits + 2)
+        bound = ""
+        if 0 < value < step / 2:
+            bound, value = "<", step
+        elif 1 - step / 2 <= value < 1:
+            bound, value = ">", 1 - step
+        return bound + format_percent(value, format=pattern, locale=self._locale)
 
     def change(self, value: float | None) -> str:
         """A relative change, with its sign."""
@@ -115,9 +128,10 @@ class Language:
             return _NOTHING
         if ms < 10:
             return f"{self.number(ms, 1)}{_NARROW}ms"
-        if ms < 1_000:
+        # Rounded before the unit is chosen.
+        if round(ms) < 1_000:
             return f"{self.number(round(ms))}{_NARROW}ms"
-        if ms < 120_000:
+        if round(ms / 1000, 2) < 120:
             return f"{self.number(round(ms / 1000, 2), 2)}{_NARROW}s"
         return f"{self.number(round(ms / 60_000, 1), 1)}{_NARROW}min"
 
