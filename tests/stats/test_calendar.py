@@ -179,6 +179,7 @@ def test_months(tz, year, month):
         pytest.param(lambda: calendar.time_zone("Mars/Olympus"), "tz", id="no such zone"),
         pytest.param(lambda: calendar.time_zone("../../etc/passwd"), "tz", id="a path"),
         pytest.param(lambda: calendar.time_zone("Asia"), "tz", id="a folder of zones"),
+        pytest.param(lambda: calendar.time_zone("a/" * 30_000), "tz", id="a long path"),
         pytest.param(lambda: calendar.time_zone(""), "tz", id="empty"),
         pytest.param(lambda: calendar.time_zone("a\x00b"), "tz", id="NUL"),
         pytest.param(lambda: calendar.time_zone(None), "tz", id="nothing"),
