@@ -272,6 +272,45 @@ def test_large_ledgers_are_bounded(monkeypatch, most: int, looked_at: int, days:
     assert ("looked at" in str(found)) == (looked_at < 40)
 
 
+@pytest.mark.parametrize(
+    ("within_s", "looked_at", "days"),
+    [
+        pytest.param(None, 2_400, 4, id="as long as it takes"),
+        pytest.param(24.0, 2_400, 4, id="enough for all"),
+        pytest.param(19.0, 1_800, 3, id="for three days"),
+        pytest.param(1.0, 600, 1, id="for less than is always looked at"),
+    ],
+)
+def test_large_ledgers_take_a_bounded_time(
+    monkeypatch, within_s: float | None, looked_at: int, days: int
+):
+    """
+    Where each call takes a hundredth of a second, as many whole days are read as time allows.
+    """
+    read = [0]
+
+    class Slow(MemorySink):
+        def scan(self, query, *, batch_size):
+            for batch in super().scan(query, batch_size=batch_size):
+                read[0] += len(batch)
+                yield batch
+
+    # The next batch is there when the last call of this one was looked at.
+    monkeypatch.setattr(suggestions_module, "perf_counter", lambda: read[0] / 100)
+    records = [
+        call("f", "big", started_at=NOW - timedelta(days=day, seconds=number))
+        for day in range(4)
+        for number in range(600)
+    ]
+    sink = Slow()
+    sink.write(records)
+
+    found = Stats(sink, clock=lambda: NOW).suggestions(4, prices=PRICES, within_s=within_s)
+
+    assert (found.calls, found.looked_at) == (2_400, looked_at)
+    assert found.looked_from == found.until - timedelta(days=days)
+
+
 def test_the_scope_confines(store: Store):
     """
     A model that another organisation uses is not in use here.

@@ -292,6 +292,7 @@ class Stats:
         *,
         prices: PriceTable | None = None,
         limit: int = 10,
+        within_s: float | None = None,
     ) -> Suggestions:
         """
         Where money could be saved, judged by the calls that succeeded in the last days.
@@ -306,6 +307,8 @@ class Stats:
             where: Which calls.
             prices: The prices of now; `PriceTable.default` when left out.
             limit: So many suggestions of each kind.
+            within_s: About how many seconds calls are read for, and so how many of them;
+                as long as it takes when left out.
         """
         from ai_ledger.pricing.table import PriceTable as Table
         from ai_ledger.stats.suggestions import successful, suggestions_of
@@ -325,6 +328,7 @@ class Stats:
             limit=limit,
             tz=self._tz_name,
             local=lambda moment: moment.astimezone(self._tz),
+            within_s=within_s,
         )
 
     # One user, device or session

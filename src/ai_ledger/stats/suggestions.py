@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from time import perf_counter
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,8 @@ MAX_CALLS: Final = 100_000
 
 # Prompts come with the calls, so a batch is small.
 _BATCH: Final = 200
+# So many are timed, where there is not as much time as anybody likes.
+_TRIED: Final = 1_000
 
 
 def suggestions_of(
@@ -34,6 +37,7 @@ def suggestions_of(
     tz: str,
     local: Callable[[datetime], datetime],
     max_calls: int = MAX_CALLS,
+    within_s: float | None = None,
 ) -> Suggestions:
     """
     What the calls of some days suggest.
@@ -47,22 +51,38 @@ def suggestions_of(
         limit: So many suggestions of each kind.
         tz: The name of the time zone.
         local: A moment told in it.
-        max_calls: So many calls are looked at.
+        max_calls: So many calls are looked at, at most.
+        within_s: About how long, judged by some calls of the last day; at least
+            `_TRIED` calls are looked at.
     """
     by_day: dict[int, int] = {}
     for group in store.aggregate(asked, (), edges):
         by_day[group.interval] = by_day.get(group.interval, 0) + group.totals.calls
-    first = _first_day(by_day, len(edges) - 1, max_calls)
-    looked = msgspec.structs.replace(asked, since=edges[first])
     prices = Prices(table, now)
-    models = CheaperModels(store.aggregate(looked, USE_FIELDS), prices)
-    repeats, caching = Repeats(), Caching(prices)
-    count = 0
-    for record in _records(store, looked, max_calls):
-        count += 1
-        models.look_at(record)
-        repeats.look_at(record)
-        caching.look_at(record)
+    days = len(edges) - 1
+
+    def look(first: int, most: int) -> tuple[int, CheaperModels, Repeats, Caching, float]:
+        looked = msgspec.structs.replace(asked, since=edges[first])
+        models = CheaperModels(store.aggregate(looked, USE_FIELDS), prices)
+        repeats, caching = Repeats(), Caching(prices)
+        count, begun = 0, 0.0
+        for record in _records(store, looked, most):
+            count += 1
+            models.look_at(record)
+            repeats.look_at(record)
+            caching.look_at(record)
+            # What is done once, such as reading a list of prices, is over after a batch.
+            if count == _BATCH:
+                begun = perf_counter()
+        took = perf_counter() - begun if count > _BATCH else 0.0
+        return count, models, repeats, caching, took / max(1, count - _BATCH)
+
+    if within_s is not None and sum(by_day.values()) > _TRIED:
+        *_, each_s = look(_first_day(by_day, days, _TRIED), _TRIED)
+        if each_s > 0:
+            max_calls = min(max_calls, max(_TRIED, int(within_s / each_s)))
+    first = _first_day(by_day, days, max_calls)
+    count, models, repeats, caching, _ = look(first, max_calls)
     return Suggestions(
         made_at=local(now),
         since=local(edges[0]),

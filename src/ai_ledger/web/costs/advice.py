@@ -10,6 +10,8 @@ from ai_ledger.web.recent import Found, recent_of
 
 KEPT_S: Final = 600.0
 """Suggestions look back on days, and are the same ten minutes later."""
+READ_S: Final = 10.0
+"""About how long calls are read for them; the API waits three times as long."""
 
 
 def found_suggestions(desk: Desk, days: int) -> Found:
@@ -25,7 +27,7 @@ def found_suggestions(desk: Desk, days: int) -> Found:
     stats = desk.stats.in_zone(desk.tz)
 
     def find() -> Suggestions:
-        return stats.suggestions(days, prices=desk.house.ledger.prices)
+        return stats.suggestions(days, prices=desk.house.ledger.prices, within_s=READ_S)
 
     return recent_of(desk.house).ask(
         ("suggestions", desk.scope, str(desk.tz), days),

@@ -114,8 +114,9 @@ def get_suggestions(
     """
     Cheaper models that are in use already, repeated calls, and long prompts with little cached.
 
-    At most 100,000 calls are read, those of the newest whole days; the answer is kept for
-    ten minutes, and ``made_at`` says how old it is. It holds no prompts.
+    At most 100,000 calls are read, those of the newest whole days, and no more than about
+    ten seconds are enough for; the answer is kept for ten minutes, and ``made_at`` says how
+    old it is. It holds no prompts.
     """
     found = found_suggestions(desk, days)
     _wait(found)
