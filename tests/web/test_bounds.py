@@ -176,3 +176,18 @@ def test_a_catalogue_with_numbers_too_long(visitor: Visitor, line: str) -> None:
 
     assert answer.status_code == 422, answer.text
     assert "set_int_max_str_digits" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("1" * 1_900_000, id="digits"), pytest.param("eyJa-" * 300_000, id="keys")]
+)
+def test_a_name_is_not_looked_through_for_keys(visitor: Visitor, name: str) -> None:
+    """
+    What is far too long to be a name is refused for that, and quoted by its beginning.
+    """
+    fields = {"kind": "provider", "name": name, "type": "international"}
+
+    answer = visitor().post("/models/save", data=fields, headers={"HX-Request": "true"})
+
+    assert answer.status_code == 422
+    assert len(answer.content) < 2_000

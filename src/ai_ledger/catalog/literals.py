@@ -12,7 +12,8 @@ from ai_ledger.references import variables_in, without_references
 from ai_ledger.secrets import REDACTED, scrub
 
 # Keys without a known form: letters and digits mixed, longer than words and dates are.
-_TOKEN: Final = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{20,}")
+# From the first of them on: tried at each of many digits, it would take their square.
+_TOKEN: Final = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{20,}")
 _TELLING: Final = re.compile(
     r"(?:^|[-_. ]|(?<=[a-z])(?=[A-Z]))"
     r"(?i:key|apikey|secret|token|password|passwd|pwd|credentials?|auth|authorization|cookie)$"
@@ -20,12 +21,17 @@ _TELLING: Final = re.compile(
 # What stands before a token in a header.
 _SCHEME: Final = re.compile(r"(?i)\s*(?:bearer|basic|token|api-key)?\s*")
 _MAX_DEPTH: Final = 8
+_MOST_SHOWN: Final = 1_000
 _WANTED: Final = "no key, but a reference to an environment variable: env:NAME"
 
 
 def shown(text: object) -> object:
     """*text* for an error message: without anything that may be a secret."""
-    return REDACTED if isinstance(text, str) and (looks_secret(text) or "@" in text) else text
+    if not isinstance(text, str):
+        return text
+    # An error quotes no more than the beginning.
+    text = text[:_MOST_SHOWN]
+    return REDACTED if looks_secret(text) or "@" in text else text
 
 
 def looks_secret(text: str) -> bool:
