@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from ai_ledger.journal import Journal, Limits
 from ai_ledger.journal.waiting import waiting
@@ -84,3 +87,33 @@ def test_what_is_no_segment_is_not_looked_at(tmp_path: Path) -> None:
 
     assert waiting(tmp_path) == []
     assert waiting(tmp_path / "missing") == []
+
+
+def test_a_child_that_is_forked_meanwhile_keeps_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What it inherits of the file is not locked: the segment is adopted while the child lives.
+    """
+    journal = journal_in(tmp_path)
+    journal.end(record())
+    for segment in journal._own:
+        segment.close()
+    inherited: list[int] = []
+    close = os.close
+
+    def forked(fd: int) -> None:
+        inherited.append(os.dup(fd))  # as a fork does it with all that are open
+        close(fd)
+
+    monkeypatch.setattr("ai_ledger.journal.waiting.os.close", forked)
+    (found,) = waiting(tmp_path)
+    monkeypatch.undo()
+
+    assert found.orphaned
+    heir = journal_in(tmp_path)
+    heir.tidy(("store",), scan=True)
+    assert heir.next_batch("store") is not None
+    heir.close(())
+    for fd in inherited:
+        close(fd)

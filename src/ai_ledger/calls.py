@@ -13,6 +13,7 @@ import msgspec
 from ai_ledger.answers import Answer, read_answer
 from ai_ledger.bounds import MAX_ERROR_CHARS, label, storable
 from ai_ledger.errors import CallRefused
+from ai_ledger.interruptions import passes
 from ai_ledger.money import rounded
 from ai_ledger.records import CallRecord, Status, Usage
 from ai_ledger.secrets import scrub
@@ -131,25 +132,45 @@ class OpenCall:
         cost: tuple[Decimal, str] | None = None,
     ) -> None:
         """
-        Put the call on the books with everything known by now. Never raises.
+        Put the call on the books with everything known by now.
+
+        Never raises, but what the program raises by a signal meanwhile; after that.
 
         Args:
             status: How it ended.
             error: What it raised, if it did.
             cost: Amount and currency, where they were stated.
         """
+        raised: BaseException | None = None
         if self.so_far is not None and self.ledgered is None:
             try:
                 self.answer = self.so_far()
-            except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
-                self._ledger.note("an answer could not be put together", problem)
+            except BaseException as problem:  # noqa: BLE001  # the boundary around bookkeeping
+                if passes(problem):
+                    raised = problem
+                else:
+                    self._ledger.note("an answer could not be put together", problem)
         try:
             self._ledger.end_call(self, status, error, cost=cost)
-        except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
-            self._ledger.note("a call could not be recorded", problem)
+        except BaseException as problem:  # noqa: BLE001  # the boundary around bookkeeping
+            if passes(problem):
+                raised = raised or problem
+            else:
+                self._ledger.note("a call could not be recorded", problem)
+        if raised is not None:
+            raise raised
 
-    def outcome(self, status: Status, error: BaseException | None) -> CallRecord:
-        """The finished record. For the ledger."""
+    def outcome(
+        self, status: Status, error: BaseException | None, *, content: bool = True
+    ) -> CallRecord:
+        """
+        The finished record. For the ledger.
+
+        Args:
+            status: How it ended.
+            error: What it raised, if it did.
+            content: Whether with what was answered, which has to be redacted.
+        """
         begun = self.begun
         answer = self.answer or _NO_ANSWER
         reported = answer.reported
@@ -200,7 +221,7 @@ class OpenCall:
             tags=tags,
             request_content=self.request_content,
             response_content=self._ledger.content_of(answer.content, self.secrets)
-            if answer.content is not None
+            if content and answer.content is not None
             else None,
         )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from ai_ledger.bounds import label
 from ai_ledger.calls import Books, OpenCall, status_of
 from ai_ledger.errors import CallRefused, ContextMissing
-from ai_ledger.interruptions import interruption
+from ai_ledger.interruptions import passing
 from ai_ledger.policy import MARK_PREFIX, Policy, Revision
 from ai_ledger.records import CallRecord
 
@@ -37,17 +38,21 @@ class Gatekeeper:
         self._require: Final = require
         self._refuses: Final = refuses
         self._keep_request: Final = keep_request
-        self._bound: dict[int, Policy] = {}
+        self._bound: dict[int, object] = {}
 
     def bind(self, policy: Policy) -> None:
         """Make a policy known to the ledger, once; a client's policies are not known before."""
-        if id(policy) in self._bound:
+        known, key = self._bound, id(policy)
+        if key in known:
             return
         bind = getattr(policy, "bind", None)
         if bind is not None:
             bind(self._ledger)
-        # Kept, so that no other object ever has this id.
-        self._bound[id(policy)] = policy
+        try:
+            # It goes before another object can have this id.
+            known[key] = weakref.ref(policy, lambda _: known.pop(key, None))
+        except TypeError:
+            known[key] = policy  # kept, so that none ever has it
 
     # Before a call
 
@@ -116,12 +121,8 @@ class Gatekeeper:
         handled: BaseException | None,
     ) -> None:
         """Raise a refusal, or what has interrupted the policy; pass over what is broken."""
-        if (
-            isinstance(problem, Exception)
-            and not isinstance(problem, CallRefused)
-            and not getattr(policy, "passes_on", False)
-        ):
-            raised = interruption(problem, handled)
+        if not isinstance(problem, CallRefused) and not getattr(policy, "passes_on", False):
+            raised = passing(problem, handled)
             if raised is None:
                 self._broke(policy, problem)
                 return
@@ -129,7 +130,7 @@ class Gatekeeper:
         self._ledger.end_call(call, status_of(problem), problem)
         raise problem
 
-    def _broke(self, policy: Policy, problem: Exception) -> None:
+    def _broke(self, policy: Policy, problem: BaseException) -> None:
         self._ledger.note(f"policy {type(policy).__name__} broke", problem)
 
     def _revise(self, call: OpenCall, revision: object) -> None:
@@ -154,8 +155,16 @@ class Gatekeeper:
 
     # After it
 
-    def review(self, call: OpenCall, record: CallRecord) -> CallRecord:
-        """*record* with the marks that policies put on it."""
+    def review(self, call: OpenCall, record: CallRecord, raised: list[BaseException]) -> CallRecord:
+        """
+        *record* with the marks that policies put on it.
+
+        Args:
+            call: That is over.
+            record: Of it.
+            raised: Gets what the program raises by a signal meanwhile.
+        """
+        handled = sys.exception()
         marks = dict(call.marks)
         answer = call.answer.content if call.answer is not None else None
         for policy in call.policies[: call.admitted]:
@@ -163,14 +172,28 @@ class Gatekeeper:
             if review is not None:
                 try:
                     marks.update(self.own_marks(review(record, answer) or {}))
-                except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
-                    self._broke(policy, problem)
+                except BaseException as problem:  # noqa: BLE001  # the boundary around bookkeeping
+                    self._failed(policy, problem, handled, raised)
         return record.replace(tags={**record.tags, **marks}) if marks else record
 
-    def settle(self, call: OpenCall, record: CallRecord) -> None:
-        """Tell the outcome to those who admitted the call."""
+    def settle(self, call: OpenCall, record: CallRecord, raised: list[BaseException]) -> None:
+        """Tell the outcome to those who admitted the call; the arguments are those of `review`."""
+        handled = sys.exception()
         for policy in call.policies[: call.admitted]:
             try:
                 policy.settle(record)
-            except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
-                self._broke(policy, problem)
+            except BaseException as problem:  # noqa: BLE001  # the boundary around bookkeeping
+                self._failed(policy, problem, handled, raised)
+
+    def _failed(
+        self,
+        policy: Policy,
+        problem: BaseException,
+        handled: BaseException | None,
+        raised: list[BaseException],
+    ) -> None:
+        found = passing(problem, handled)
+        if found is None:
+            self._broke(policy, problem)
+        else:
+            raised.append(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import signal
+import threading
 from collections.abc import Iterator
 from itertools import pairwise
 from traceback import walk_tb
@@ -14,13 +15,45 @@ from typing import Any
 
 def interruption(error: BaseException, handled: BaseException | None) -> BaseException | None:
     """
-    What a handler of a signal has raised, if that is behind *error*.
+    What a handler of a signal has raised, if that is behind *error*: the innermost.
 
     Args:
         error: As for `behind`.
         handled: As for `behind`.
     """
-    return next((each for each in behind(error, handled) if is_interruption(each)), None)
+    # What a library wraps it in is raised with its traceback, and looks like one.
+    found = None
+    for each in behind(error, handled):
+        if is_interruption(each):
+            found = each
+    return found
+
+
+def passes(error: BaseException) -> bool:
+    """Whether *error* itself, raised in the bookkeeping, goes on to the program: see `passing`."""
+    return not isinstance(error, Exception) or is_interruption(error)
+
+
+def passing(error: BaseException, handled: BaseException | None) -> BaseException | None:
+    """
+    What of *error*, raised in the bookkeeping, is none of its faults and goes on to the program.
+
+    Args:
+        error: As for `behind`.
+        handled: As for `behind`.
+    """
+    return interruption(error, handled) if isinstance(error, Exception) else error
+
+
+def acquire(lock: threading.Lock | threading.RLock, seconds: float, got: list[bool]) -> None:
+    """
+    Put into *got* whether *lock* could be taken within *seconds*.
+
+    Whoever calls this in a ``try`` knows in its ``finally`` whether there is anything to
+    release. What ``lock.acquire(timeout=…)`` returns is lost when a handler of a signal
+    raises before it is kept; but none runs before `list.extend` is over.
+    """
+    got.extend(map(lock.acquire, (True,), (seconds,)))
 
 
 def behind(error: BaseException, handled: BaseException | None) -> Iterator[BaseException]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ import msgspec
 
 from ai_ledger.answers import to_text
 from ai_ledger.bounds import MAX_TEXT_BYTES, cut, label, storable
-from ai_ledger.calls import ManualCall, OpenCall, content_part
+from ai_ledger.calls import ManualCall, OpenCall, content_part, status_of
 from ai_ledger.context import Context, current_context
 from ai_ledger.delivery import Delivery, Health
 from ai_ledger.entries import checked_text, entry
@@ -22,6 +23,7 @@ from ai_ledger.errors import ConfigurationError, InvalidValue, SinkError
 from ai_ledger.forks import Living
 from ai_ledger.gatekeeper import Gatekeeper
 from ai_ledger.incidents import Incidents
+from ai_ledger.interruptions import passing
 from ai_ledger.locations import journal_folder, ledger_urls, sink_name
 from ai_ledger.options import (
     check_bytes,
@@ -232,12 +234,16 @@ class Ledger:
 
     def _marked(self, tags: dict[str, str]) -> dict[str, str]:
         """*tags* with what sinks want to know of here and now when they get the record."""
+        handled = sys.exception()
         for marks in self._markers:
             try:
                 made = marks()
                 if made:
                     tags = {**tags, **self._gatekeeper.own_marks(made)}
             except Exception as problem:  # noqa: BLE001  # the boundary around a sink
+                raised = passing(problem, handled)
+                if raised is not None:
+                    raise raised from None  # nothing was sent yet
                 self.note("a sink's marks could not be made", problem)
         return tags
 
@@ -257,7 +263,12 @@ class Ledger:
         """
         if call.policies:
             self._gatekeeper.ask(call)
-        self._delivery.begin(call.begun)
+        try:
+            self._delivery.begin(call.begun)
+        except BaseException as problem:
+            # What policies hold for it comes back.
+            self.end_call(call, status_of(problem), problem)
+            raise
 
     async def aadmit(self, call: OpenCall) -> None:
         """`admit` for coroutines: a policy that has to wait holds nobody else up."""
@@ -273,27 +284,69 @@ class Ledger:
         *,
         cost: tuple[Decimal, str] | None = None,
     ) -> None:
-        """Put *call* on the books, the first time this is said. Never raises."""
-        # Whoever takes it out of the dictionary ends it: atomic, without a lock.
-        if self._open.pop(call.begun.id, None) is None:
+        """
+        Put *call* on the books, the first time this is said.
+
+        Never raises, but what the program raises by a signal meanwhile; after that.
+        """
+        raised: list[BaseException] = []
+        handled: BaseException | None = None
+        try:
+            # Whoever takes it out of the dictionary ends it: atomic, without a lock. That
+            # is no function, after which a handler could run before the block begins.
+            del self._open[call.begun.id]
+        except KeyError:
             return
         try:
+            handled = sys.exception()
             record = call.outcome(status, error)
             if cost is not None:
-                record = record.replace(cost=cost[0], currency=cost[1], price_id="provider")
-        except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
-            self.note("a call could not be read in full", problem)
-            record = call.begun.replace(
-                status=status, error_type=type(error).__name__ if error else None
-            )
-        if call.policies:
-            record = self._gatekeeper.review(call, record)
+                record = _with_cost(record, cost)
+            if call.policies:
+                record = self._gatekeeper.review(call, record, raised)
+        except BaseException as problem:  # noqa: BLE001  # the boundary around bookkeeping
+            self._broke(problem, handled, raised)
+            record = self._bare_outcome(call, status, error, cost)
         if call.forgotten:
             record = forgotten(record)
         call.ledgered = record
-        self._delivery.end(record)
+        try:
+            self._delivery.end(record)
+        except BaseException as problem:  # noqa: BLE001  # of the program
+            raised.append(problem)
+            self._delivery.end(record)  # twice is as good as once
         if call.admitted:
-            self._gatekeeper.settle(call, record)
+            self._gatekeeper.settle(call, record, raised)
+        if raised:
+            raise raised[0]
+
+    def _bare_outcome(
+        self,
+        call: OpenCall,
+        status: Status,
+        error: BaseException | None,
+        cost: tuple[Decimal, str] | None,
+    ) -> CallRecord:
+        """What was used and what it cost at least, when the text cannot be had."""
+        try:
+            record = call.outcome(status, error, content=False)
+            return record if cost is None else _with_cost(record, cost)
+        except Exception:  # noqa: BLE001  # noted already
+            return call.begun.replace(
+                status=status, error_type=type(error).__name__ if error else None
+            )
+
+    def _broke(
+        self,
+        problem: BaseException,
+        handled: BaseException | None,
+        raised: list[BaseException],
+    ) -> None:
+        found = passing(problem, handled)
+        if found is None:
+            self.note("a call could not be read in full", problem)
+        else:
+            raised.append(found)
 
     def call(
         self, model: str, *, operation: str = "chat", provider: str | None = None, **context: Any
@@ -508,6 +561,10 @@ _living: Final[Living[Ledger]] = Living()
 def living_ledgers() -> list[Ledger]:
     """All ledgers of this process."""
     return list(_living)
+
+
+def _with_cost(record: CallRecord, cost: tuple[Decimal, str]) -> CallRecord:
+    return record.replace(cost=cost[0], currency=cost[1], price_id="provider")
 
 
 def _moment_of(started: float) -> datetime:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ai_ledger.incidents import Incidents
+from ai_ledger.interruptions import acquire
 
 FAILED: Final = "[redaction failed]"
 
@@ -49,9 +50,13 @@ class Redactor:
             # The same in the worker, which would wait for itself.
             return self._checked(self._result(text))
         deadline = time.monotonic() + self._timeout
-        if not self._lock.acquire(timeout=self._timeout):
-            return self._late()
+        # One of its own, should the child of a fork have another one meanwhile.
+        lock = self._lock
+        got: list[bool] = []
         try:
+            acquire(lock, self._timeout, got)
+            if True not in got:
+                return self._late()
             if self._stuck is not None:
                 if self._stuck.empty():
                     self._incidents.note("redaction still hangs; text replaced")
@@ -67,7 +72,8 @@ class Redactor:
                 self._stuck = answer
                 return self._late()
         finally:
-            self._lock.release()
+            if True in got:
+                lock.release()
         return self._checked(result)
 
     def _started(self) -> bool:

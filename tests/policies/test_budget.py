@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -27,6 +26,7 @@ from ai_ledger.errors import (
 )
 from ai_ledger.policies.budgets import BudgetWarning
 from ai_ledger.policies.budgets.accounts import Accounts
+from ai_ledger.policies.budgets.workers import Workers
 from ai_ledger.query import Query
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.sql.shared import shared_database
@@ -519,17 +519,16 @@ def test_coroutines_of_trio(sql_url: str) -> None:
                 await ask(client, max_tokens=5_000)
             assert await anyio.to_thread.run_sync(ledger.flush, 20)
             holds.closed()  # so that the store has to be asked
-            holds._pool = ThreadPoolExecutor(1)
+            holds._pool = Workers(1)
             with holds.slow:  # as if somebody else were asking
                 async with anyio.create_task_group() as group:
                     group.start_soon(ask, client)
-                    while not holds._pool._threads:
+                    while not holds._pool._own:
                         await anyio.sleep(0.01)
                     group.cancel_scope.cancel()
             holds.pool.submit(lambda: None).result(10)
             assert held(budget) == 0
             await ask(client)
-            holds._pool.shutdown()
 
     with (
         Provider(input_tokens=20, output_tokens=30) as provider,
@@ -552,11 +551,11 @@ def test_a_coroutine_that_is_cancelled_while_the_store_is_asked(url: str) -> Non
         client = TrackedClient(AsyncOpenAI(base_url=provider.base_url, api_key="k"), ledger=ledger)
         assert budget.panel is not None
         holds = budget.panel.holds
-        holds._pool = ThreadPoolExecutor(1)  # so that one job is over when the next one is
+        holds._pool = Workers(1)  # so that one job is over when the next one is
         async with client:
             with holds.slow:  # as if somebody else were asking
                 task = asyncio.create_task(ask(client))
-                while not holds._pool._threads:
+                while not holds._pool._own:
                     await asyncio.sleep(0.01)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
@@ -564,7 +563,6 @@ def test_a_coroutine_that_is_cancelled_while_the_store_is_asked(url: str) -> Non
             holds.pool.submit(lambda: None).result(10)
             assert held(budget) == 0
             await ask(client)
-            holds._pool.shutdown()
 
     with (
         Provider(input_tokens=20, output_tokens=30) as provider,

@@ -19,6 +19,7 @@ from ai_ledger.errors import (
 )
 from ai_ledger.policies.budgets.accounts import Accounts
 from ai_ledger.policies.budgets.holds import Holds
+from ai_ledger.policies.budgets.workers import Workers
 from ai_ledger.records import CallRecord, new_id, utc_now
 from ai_ledger.sinks.sql import shared
 
@@ -220,28 +221,21 @@ def test_who_waits_in_line_hears_the_same_refusal(
     monkeypatch.setattr(Accounts, "reserve", noted)
     holds = holds_of(budget)
     line = [threading.Thread(target=refused, args=(budget,)) for _ in range(8)]
-    lock, waiting = holds.slow, threading.Semaphore(0)
+    waiting = threading.Semaphore(0)
+    run = Workers.run
 
-    class Slow:
-        def acquire(self, **_: object) -> bool:
-            if threading.current_thread() in line:
-                waiting.release()
-            return lock.acquire()
+    def noted_run(self: Workers, *args: Any) -> Any:
+        waiting.release()
+        return run(self, *args)
 
-        def release(self, *_: object) -> None:
-            lock.release()
-
-        __enter__, __exit__ = acquire, release
-
-    with lock:
-        monkeypatch.setattr(holds, "slow", Slow())
+    monkeypatch.setattr(Workers, "run", noted_run)
+    with holds.slow:
         for thread in line:
             thread.start()
         for _ in line:
             assert waiting.acquire(timeout=60)
     for thread in line:
         thread.join(60)
-    monkeypatch.setattr(holds, "slow", lock)
     assert len(asked) == 1
 
     refused(budget)

@@ -27,6 +27,7 @@ from ai_ledger.capture.streams import Body, hide_usage, is_stream, watch_bytes, 
 from ai_ledger.context import EMPTY, Context, current_context
 from ai_ledger.defaults import default_ledger
 from ai_ledger.errors import CallRefused
+from ai_ledger.interruptions import passes
 from ai_ledger.ledger import Ledger
 from ai_ledger.policy import Policy
 from ai_ledger.usage import as_mapping
@@ -105,7 +106,8 @@ class Tracking:
         Begin to watch a request, to be admitted next; ``None`` when it is none of ours.
 
         Raises:
-            ContextMissing: What the ledger requires was not set. Nothing else is ever raised.
+            ContextMissing: What the ledger requires was not set. Nothing else is ever raised,
+                but what the program itself raises by a signal.
         """
         outer = observing.get()
         if outer is not None and outer.client is client:
@@ -122,7 +124,9 @@ class Tracking:
             return self._begin(ledger, client, options, operation, stream=stream)
         except CallRefused:
             raise
-        except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
+        except Exception as problem:
+            if passes(problem):
+                raise
             note(ledger, "a call could not be observed", problem)
             return None
 
@@ -281,10 +285,12 @@ class Observation:
             self.guard(self._hide_usage, result)
         try:
             self._answered(result, stream)
-        except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
-            self._ledger.note("an answer could not be read", problem)
+        except BaseException as problem:
             # Nobody will tell how it ends.
             self.guard(self.call.finish)
+            if passes(problem):
+                raise
+            self._ledger.note("an answer could not be read", problem)
 
     def _hide_usage(self, result: Any) -> None:
         if is_stream(result):
@@ -426,5 +432,7 @@ class Observation:
             step(*args)
         except CallRefused:
             raise
-        except Exception as problem:  # noqa: BLE001  # the boundary around bookkeeping
+        except Exception as problem:
+            if passes(problem):
+                raise
             self._ledger.note("a call could not be read in full", problem)

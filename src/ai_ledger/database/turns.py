@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from ai_ledger.interruptions import acquire
+
 LONGEST_WAIT_SECONDS: Final = 5.0
 """How long a fork waits for transactions to end, and new ones wait for a fork."""
 
@@ -32,7 +34,10 @@ class Turns:
         self._begin()
 
     def _begin(self) -> None:
-        self._changed = threading.Condition()
+        # Entered itself and not through the condition, whose methods a handler of a
+        # signal may interrupt between taking it and the block that gives it back.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._inside: dict[int, int] = {}
         self._forker: int | None = None
         self._writers: dict[Path, threading.Lock] = {}
@@ -51,43 +56,54 @@ class Turns:
             TimeoutError: Another thread of this process has been writing all that time.
         """
         me = threading.get_ident()
-        changed = self._changed
-        with changed:
-            if self._forker is not None and self._forker != me and me not in self._inside:
-                changed.wait_for(lambda: self._forker is None, LONGEST_WAIT_SECONDS)
-            self._inside[me] = self._inside.get(me, 0) + 1
-            lock = self._writers.setdefault(path, threading.Lock()) if writes else None
+        # As it is when this begins, should a fork come between.
+        inside, changed, guard = self._inside, self._changed, self._lock
+        lock: threading.Lock | None = None
+        got: list[bool] = []
+        entered = False
         try:
-            if lock is not None and not lock.acquire(timeout=timeout_s):
-                raise TimeoutError(f"another thread has been writing to {path} for {timeout_s} s")
-            try:
-                yield
-            finally:
-                if lock is not None:
-                    lock.release()
+            with guard:
+                if self._forker is not None and self._forker != me and me not in inside:
+                    changed.wait_for(lambda: self._forker is None, LONGEST_WAIT_SECONDS)
+                count = inside.get(me, 0) + 1
+                inside[me] = count
+                entered = True
+                if writes:
+                    lock = self._writers.setdefault(path, threading.Lock())
+            if lock is not None:
+                acquire(lock, timeout_s, got)
+                if True not in got:
+                    raise TimeoutError(
+                        f"another thread has been writing to {path} for {timeout_s} s"
+                    )
+            yield
         finally:
-            # As it was when this began, if a fork has come between.
-            if changed is self._changed:
-                with changed:
-                    left = self._inside[me] - 1
-                    if left:
-                        self._inside[me] = left
-                    else:
-                        del self._inside[me]
-                        changed.notify_all()
+            # No function is called before all is as it was: then no handler can run.
+            if entered:
+                # Only this thread changes what is said of it.
+                left = inside[me] - 1
+                if left:
+                    inside[me] = left
+                else:
+                    del inside[me]
+            if lock is not None and True in got:
+                lock.release()
+            if self._forker is not None:
+                with guard:
+                    changed.notify_all()
 
     def before_fork(self) -> None:
         """Wait until no other thread is inside, and let none in."""
         me = threading.get_ident()
-        with self._changed:
+        with self._lock:
             self._forker = me
             self._changed.wait_for(
-                lambda: all(thread == me for thread in self._inside), LONGEST_WAIT_SECONDS
+                lambda: all(thread == me for thread in list(self._inside)), LONGEST_WAIT_SECONDS
             )
 
     def after_fork_in_parent(self) -> None:
         """Let them in again."""
-        with self._changed:
+        with self._lock:
             self._forker = None
             self._changed.notify_all()
 

@@ -39,11 +39,13 @@ class MemorySegment:
         """Keep *line*; false when there is no room for it."""
         # A line in a deque costs about sixty bytes besides itself.
         with self._lock:
-            if self.bytes + len(line) + 60 > self.max_bytes:
+            needed = len(line) + 60
+            if self.bytes + needed > self.max_bytes:
                 return False
-            self.bytes += len(line) + 60
-            self._lines.append(line)
+            # No function is called in between, so that no handler of a signal runs.
+            self.bytes += needed
             self.size += 1
+            self._lines.append(line)
             return True
 
     def read(self, position: int, max_lines: int, max_bytes: int) -> tuple[list[Line], int]:

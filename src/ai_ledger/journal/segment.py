@@ -78,15 +78,17 @@ class Segment:
         Raises:
             OSError: No room, or the disk is gone. The segment is as it was.
         """
+        length = len(line)
         try:
             write_all(self.fd, line)
-        except OSError:
+        except BaseException:  # also what a handler of a signal has raised
             try:
                 os.ftruncate(self.fd, self.size)
             except OSError:
                 self.sealed = True
             raise
-        self.size += len(line)
+        # No function is called after the write and before this.
+        self.size += length
 
     def truncate(self) -> None:
         """Drop all lines, which nobody needs. The caller holds the journal's lock."""

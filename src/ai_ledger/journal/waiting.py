@@ -92,4 +92,6 @@ def _is_free(fd: int) -> bool:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return False
+    # Not left to the closing of the file: a child that is forked meanwhile has it open, too.
+    fcntl.flock(fd, fcntl.LOCK_UN)
     return True

@@ -12,18 +12,19 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import uuid4
 
 import msgspec
 
 from ai_ledger.errors import AILedgerError, ConfigurationError, SinkUnavailable
 from ai_ledger.forks import Living
-from ai_ledger.interruptions import behind, is_interruption
+from ai_ledger.interruptions import acquire, behind, is_interruption
 from ai_ledger.loading import loading
 from ai_ledger.policies.budgets.account import Claim, Exhausted, Granted, NotInForce
 from ai_ledger.policies.budgets.elapsed import elapsed
 from ai_ledger.policies.budgets.keeper import Keeper
+from ai_ledger.policies.budgets.workers import Workers
 from ai_ledger.records import CallRecord
 from ai_ledger.sinks.sql.holds import Consumed
 from ai_ledger.sinks.sql.shared import before_closing
@@ -47,6 +48,7 @@ LONGEST_LEASE_S: Final = 86_400.0
 _FORK_WAITS_S: Final = 1.5
 _MAX_REFUSALS: Final = 1_000
 _CLOSE_WAITS_S: Final = 1.0
+_WORKERS: Final = 4
 _ACCOUNTS: Final = "ai_ledger.policies.budgets.accounts"
 LETS_GO_S: Final = 40.0
 """Longer than any one transaction takes."""
@@ -168,7 +170,7 @@ class Holds:
         self._warms_up = False
         self._accounts: Accounts | None = None
         self._quick: Accounts | None = None
-        self._pool: Any = None
+        self._pool: Workers | None = None
         self.keeper = Keeper(self)
 
     @property
@@ -264,14 +266,12 @@ class Holds:
             thread.start()
 
     @property
-    def pool(self) -> Any:
-        """Threads in which coroutines let the store be asked."""
+    def pool(self) -> Workers:
+        """Threads in which calls let the store be asked."""
         if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor
-
             with self.lock:
                 if self._pool is None:
-                    self._pool = ThreadPoolExecutor(4, thread_name_prefix="ai-ledger-budgets")
+                    self._pool = Workers(_WORKERS)
         return self._pool
 
     # Before a call
@@ -289,25 +289,28 @@ class Holds:
                 if slab.member is not member and slab.member.terms != member.terms:
                     return False  # leased when the limit was another one
                 parts.append(Part(slab, needed, member))
+            held = self._hold(call_id, now, panel).parts
             for part in parts:
                 slab = part.slab
+                # Nothing is called in between, so that no handler of a signal runs: what
+                # is taken is held, and comes back with the row of the interrupted call.
                 slab.free -= part.amount
                 slab.calls += 1
+                held.append(part)
                 slab.used_at = now
                 if slab.free < slab.low and not slab.refill:
                     slab.refill = True
                     self.keeper.ring()
-            self._hold(call_id, parts, now, panel)
         return True
 
-    def _hold(self, call_id: str, parts: list[Part], now: float, panel: object) -> None:
+    def _hold(self, call_id: str, now: float, panel: object) -> Hold:
         hold = self.held.get(call_id)
         if hold is None:
-            self.held[call_id] = Hold(parts, now, (panel,))
+            hold = self.held[call_id] = Hold([], now, (panel,))
         else:
             # A budget of the client, after those of the ledger.
-            hold.parts = [*hold.parts, *parts]
             hold.panels = (*hold.panels, panel)
+        return hold
 
     def has(self, call_id: str, member: Member) -> bool:
         """Whether the call holds something of this budget already."""
@@ -396,7 +399,7 @@ class Holds:
                 slab.wanted = needed * _AHEAD
                 slab.low = slab.free // 4 if grant.amount > needed else -1
                 parts.append(Part(slab, needed, member))
-            self._hold(call_id, parts, now, panel)
+            self._hold(call_id, now, panel).parts.extend(parts)
         self.keeper.start()
         for (want, _), grant in zip(asked, granted.grants, strict=True):
             self.collect(want[0], want[1][1], grant.period, grant.used, grant.limit)
@@ -509,8 +512,11 @@ class Holds:
         with self.lock:
             hold = self.held.get(call_id)
             if hold is not None and not hold.ended:
-                for part in hold.parts:
+                while hold.parts:
+                    part = hold.parts[-1]
                     part.slab.free += part.amount
+                    part.slab.calls -= 1
+                    del hold.parts[-1]
                 self.forget(call_id)
 
     def forget(self, call_id: str) -> None:
@@ -553,14 +559,22 @@ class Holds:
         self._bound.clear()
         if not self.slabs and not self.retired:
             return
+        # One of its own, which has nothing else to do.
+        Workers(1).run(self._give_back)
+
+    def _give_back(self) -> None:
         if not self.slow.acquire(timeout=_CLOSE_WAITS_S):
             return
+        try:
+            self._give_back_within()
+        finally:
+            self.slow.release()
+
+    def _give_back_within(self) -> None:
         try:
             self.keeper.give_back(idle_s=0.0)
         except Exception as error:  # noqa: BLE001  # the leases end by themselves
             log.debug("what was free of budgets could not be given back: %s", error)
-        finally:
-            self.slow.release()
 
     # The store
 
@@ -572,19 +586,22 @@ class Holds:
         What is free goes back. The keeper then leaves the store alone until a call
         needs something, unless calls in flight hold leases that it has to renew.
         """
-        got = self.slow.acquire(timeout=LETS_GO_S)
-        probing = self.probing.acquire(timeout=LETS_GO_S)
+        got: list[bool] = []
+        probing: list[bool] = []
         try:
-            if got:
-                with suppress(Exception):  # the leases end by themselves
-                    self.keeper.give_back(idle_s=0.0)
-                self.away = None
-                self._accounts = self._quick = None
-            yield
+            acquire(self.slow, LETS_GO_S, got)
+            try:
+                acquire(self.probing, LETS_GO_S, probing)
+                if True in got:
+                    Workers(1).run(self._give_back_within)
+                    self.away = None
+                    self._accounts = self._quick = None
+                yield
+            finally:
+                if True in probing:
+                    self.probing.release()
         finally:
-            if probing:
-                self.probing.release()
-            if got:
+            if True in got:
                 self.slow.release()
 
     @contextmanager
@@ -620,7 +637,7 @@ class Holds:
 _living: Final[Living[Holds]] = Living()
 _by_url: Final[weakref.WeakValueDictionary[str, Holds]] = weakref.WeakValueDictionary()
 _by_url_lock = threading.Lock()
-_waited_for: Final[list[threading.Lock]] = []
+_waited_for: Final[list[tuple[threading.Lock, list[bool]]]] = []
 
 
 def _import(url: str) -> None:
@@ -642,12 +659,13 @@ def is_of_the_store(error: BaseException) -> bool:
 
 def _interruption(error: BaseException, handled: BaseException | None) -> BaseException | None:
     """What the program has raised while the driver waited, behind *error*; see `behind`."""
+    found = None
     for each in behind(error, handled):
         module = type(each).__module__.partition(".")[0]
         ours = module in _LIBRARIES or module in sys.stdlib_module_names
         if not ours or is_interruption(each):
-            return each
-    return None
+            found = each
+    return found
 
 
 def holds_of(url: str) -> Holds:
@@ -675,14 +693,25 @@ def _before_fork() -> None:
     # lock that nobody will ever open.
     for holds in _living:
         for lock in (holds.slow, holds.probing):
-            if lock.acquire(timeout=_FORK_WAITS_S):
-                _waited_for.append(lock)
+            got: list[bool] = []
+            _waited_for.append((lock, got))
+            acquire(lock, _FORK_WAITS_S, got)
 
 
 def _after_fork_in_parent() -> None:
-    for lock in _waited_for:
-        lock.release()
-    _waited_for.clear()
+    try:
+        _release()
+    finally:
+        _release()  # what the first has not come to, if it was interrupted
+
+
+def _release() -> None:
+    while _waited_for:
+        lock, got = _waited_for[-1]
+        if True in got:
+            got[:] = ()
+            lock.release()
+        del _waited_for[-1]
 
 
 def _after_fork_in_child() -> None:

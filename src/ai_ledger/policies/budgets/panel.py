@@ -92,7 +92,7 @@ class Panel:
             return self._unavailable(
                 self.members, f"the call could not be read: {problem}", problem
             )
-        return self._ask_store(call, request, wants, revision)
+        return self._ask_elsewhere(call, request, wants, revision)
 
     async def acheck(self, call: CallRecord, request: Mapping[str, Any] | None) -> Revision | None:
         """`check` for coroutines: the store is asked in another thread."""
@@ -109,7 +109,29 @@ class Panel:
             return self._unavailable(
                 self.members, f"the call could not be read: {problem}", problem
             )
-        return await self._elsewhere(call, self._ask_store, call, request, wants, revision)
+        return await self._elsewhere(
+            call, self._ask_and_tell, call, request, wants, revision, elapsed()
+        )
+
+    def _ask_elsewhere(
+        self,
+        call: CallRecord,
+        request: Mapping[str, Any] | None,
+        wants: list[Want],
+        revision: Revision | None,
+    ) -> Revision | None:
+        """`_ask_store` where no signal can interrupt it in the middle of anything."""
+        holds = self.holds
+        if (away := holds.away) is not None:
+            return self._unavailable(_members(wants), _AWAY.format(away))
+        came_at = elapsed()
+        try:
+            return holds.pool.run(
+                lambda: self._ask_store(call, request, wants, revision, came_at),
+                lambda: holds.abandon(call.id),
+            )
+        finally:
+            holds.tell()
 
     async def _elsewhere(
         self, call: CallRecord, ask: Callable[..., Revision | None], *args: Any
@@ -153,15 +175,21 @@ class Panel:
                 revision = UNPRICED
         return wants, revision
 
+    def _ask_and_tell(self, *args: Any) -> Revision | None:
+        try:
+            return self._ask_store(*args)
+        finally:
+            self.holds.tell()
+
     def _ask_store(
         self,
         call: CallRecord,
         request: Mapping[str, Any] | None,
         wants: list[Want],
         revision: Revision | None,
+        came_at: float,
     ) -> Revision | None:
         holds = self.holds
-        came_at = elapsed()
         away = holds.enter()
         if away is not None:
             return self._unavailable(_members(wants), _AWAY.format(away))
@@ -179,8 +207,6 @@ class Panel:
             if isinstance(error, BudgetUnavailable):
                 raise
             return self._unavailable(_members(wants), _AWAY.format(error), error)
-        finally:
-            holds.tell()
         return revision
 
     def _reserve(
