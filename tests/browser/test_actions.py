@@ -299,11 +299,11 @@ def test_an_error_takes_the_place_of_the_one_before(console: Console, open_page:
     wrong = page.locator(".toast-bad")
 
     page.evaluate("toast('first', { bad: true })")
-    expect(wrong).to_have_text("first×")
+    expect(wrong).to_contain_text("first")
     page.evaluate("toast('second', { bad: true })")
 
     expect(wrong).to_have_count(1)
-    expect(wrong).to_have_text("second×")
+    expect(wrong).to_contain_text("second")
 
 
 def test_the_question_names_the_deed_and_the_number(console: Console, open_page: Open) -> None:
@@ -340,7 +340,7 @@ def test_rows_fit_where_there_is_no_room_for_columns(
         "all => all.map((each) => each.getBoundingClientRect().right)"
     )
 
-    assert room <= 0
+    assert room <= 1  # what is rounded
     assert ends
     assert max(ends) <= width
 

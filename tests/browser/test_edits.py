@@ -136,7 +136,7 @@ def test_words_are_imported_after_a_rehearsal(
     file.write_text("敏感词,替换词\n暗号甲,甲\n暗号乙,乙\n", encoding="utf-8")
     page = open_page(console, "/words?view=file")
     page.locator("#file").set_input_files(file)
-    page.get_by_role("button", name="Rehearse").click()
+    page.get_by_role("button", name="Show what would change").click()
     report = page.locator("#report")
     expect(report).to_contain_text("2 added")
     before = open_page(console, "/words?q=暗号")
@@ -209,7 +209,7 @@ def test_old_content_is_erased_after_a_typed_confirmation(
     oldest = page.locator("#rows tr").first.inner_text()
     page.goto("/settings")
     page.locator("#days").fill("20")
-    page.get_by_role("button", name="Count them first").click()
+    page.get_by_role("button", name="Show what would change").click()
     expect(page.locator("main .note[role=status]:not(#offline)")).to_contain_text(
         re.compile(r"[\d,]+ calls began")
     )

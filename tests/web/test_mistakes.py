@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+import re
 from datetime import date
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from tests.web.conftest import Visitor
@@ -135,3 +137,26 @@ def test_a_field_is_called_what_its_form_calls_it() -> None:
     assert told(InvalidValue("days", None, "a number"), english) == "Days: expected a number"
     odd = InvalidValue("odd_one", date(2026, 5, 20), "a text")
     assert told(odd, english) == str(odd)
+
+
+def test_folded_filters_are_told_above_the_fold(filled: Ledger, visitor: Visitor) -> None:
+    """
+    The rare fields stay folded; what they say stands in a chip, with the address without it.
+    """
+    client = visitor()
+    address = {"price": "unpriced", "function": ["search", "translate"], "user_id": "user-1"}
+    text = html.unescape(client.get("/calls", params=address).text)
+    wrong = client.get("/calls", params={**address, "min_cost": "x"}).text
+
+    for chip, rest in (
+        ("Price: <b>unpriced</b>", "/calls?function=search&function=translate&user_id=user-1"),
+        ("Function: <b>search</b>", "/calls?price=unpriced&function=translate&user_id=user-1"),
+    ):
+        assert chip in text
+        link = re.search(r'<a class="chip" href="([^"]+)"><span>' + re.escape(chip), text)
+        assert link
+        assert sorted(parse_qsl(urlsplit(link[1]).query)) == sorted(parse_qsl(urlsplit(rest).query))
+    assert "User: <b>" not in text
+    assert "<details>" in text
+    assert "<details open>" not in text
+    assert "<details open>" in wrong

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cache, wraps
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from urllib.parse import quote, urlencode
 
 import jinja2
@@ -17,8 +17,13 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ai_ledger._version import __version__
+from ai_ledger.database.address import without_password
 from ai_ledger.web.language import LANGUAGES, Details, Labels, Language
 from ai_ledger.web.visit import visit_of
+
+if TYPE_CHECKING:
+    from ai_ledger.access import Access
+    from ai_ledger.web.house import Desk
 
 _Page: TypeAlias = Callable[[Request], Response]
 
@@ -32,8 +37,9 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     """
     A page or a part of one.
 
-    Templates know ``visit``, ``language``, ``access``, ``request``, ``path(name, …)``
-    ``static(path)`` and ``labels``, besides *values*; everything in them is escaped.
+    Templates know ``visit``, ``language``, ``access``, ``request``, ``path(name, …)``,
+    ``static(path)``, ``labels`` and ``address``, that of the ledger, besides *values*;
+    everything in them is escaped.
 
     Args:
         request: What is answered.
@@ -59,9 +65,19 @@ def text_of(request: Request, template: str, **values: Any) -> str:
         path=_Paths(request),
         static=_Static(request),
         version=__version__,
+        address=_address(visit.desk),
         languages=LANGUAGES,
         **values,
     )
+
+
+def _address(desk: Desk) -> str:
+    """Where the ledger is, for lines to be copied: for those who may see all of it."""
+    # Nobody in particular sees the page to sign in.
+    known = cast("Access | None", desk.access)
+    if known is None or known.org_id is not None:
+        return "…"
+    return without_password(desk.house.url)
 
 
 def done(

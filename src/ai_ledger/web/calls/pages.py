@@ -23,6 +23,7 @@ from ai_ledger.web.calls.tail import Events, Tail, behind_of
 from ai_ledger.web.filters import TEXTS, parameter_of
 from ai_ledger.web.forms import Fields, posted
 from ai_ledger.web.frame.errors import told
+from ai_ledger.web.language import Labels
 from ai_ledger.web.parameters import Page, only
 from ai_ledger.web.patience import patient
 from ai_ledger.web.periods import RANGES
@@ -37,6 +38,10 @@ _OFFERED: Final = ("request_model", "provider", "function", "business_type", "op
 """Fields whose values are offered while one types: totals are kept by them."""
 _MOST_OFFERED: Final = 50
 _FORM: Final = frozenset(CallFilter.model_fields)
+_IN_SIGHT: Final = frozenset(
+    ("days", "first", "last", "status", "request_model", "user_id", "search")
+)
+"""Fields of the form that stand above the others, which are folded."""
 
 
 def page(request: Request) -> Response:
@@ -48,7 +53,7 @@ def page(request: Request) -> Response:
         return RedirectResponse(f"{address}?{urlencode(kept)}" if kept else address, 303)
     visit = visit_of(request)
     asked, wrong = _understood(request, visit.desk)
-    values = {
+    values: dict[str, Any] = {
         "asked": asked,
         "shape": asked.shape,
         "ranges": RANGES,
@@ -57,7 +62,8 @@ def page(request: Request) -> Response:
         "sources": USAGE_SOURCES,
         "texts": [name for name in TEXTS if visit.desk.scope is None or name != "org_id"],
         "may_change": visit.access.may("operator"),
-        "url": visit.desk.house.reader.name,
+        "chips": [] if wrong else _chips(asked, Labels(visit.language)),
+        "hidden_mistakes": not _IN_SIGHT.issuperset(wrong),
         "typed": {name: request.query_params.get(name) for name in wrong},
         "problems": [told(error, visit.language) for error in wrong.values()],
     }
@@ -92,6 +98,25 @@ def page(request: Request) -> Response:
         is_fresh=is_fresh and not asked.deleted,
         **values,
     )
+
+
+def _chips(asked: Listing, labels: Labels) -> list[dict[str, Any]]:
+    """What the folded fields say: each one's name, value, and the address without it."""
+    found: list[dict[str, Any]] = []
+    for name, said in asked.query.items():
+        if name in _IN_SIGHT:
+            continue
+        for value in said if isinstance(said, list) else [said]:
+            kept = [each for each in said if each != value] if isinstance(said, list) else []
+            fields = name in ("unset", "empty")
+            found.append(
+                {
+                    "field": labels.typed(name) or name,
+                    "value": labels.field(value) if fields else labels.choice(name, value),
+                    "without": {**asked.shape, name: kept},
+                }
+            )
+    return found
 
 
 def _understood(request: Request, desk: Desk) -> tuple[Listing, dict[str, InvalidValue]]:

@@ -34,6 +34,8 @@ _DAYS: Final = ("first", "last", "since", "until", "valid_from", "valid_until", 
 _PRICES: Final = ("price", "prices", "currency", "per_call", "source", "starts")
 _NUMBER: Final = re.compile(r"(a whole|a) number|digits|an amount|a share|minutes|at most \d")
 _DAY: Final = re.compile(r"a day|a date|a datetime|a moment|YYYY")
+_ONE_PRICE: Final = re.compile(r"\Aprices\[0\](?: \([^()]*\))?: (?=\w+=)")
+_ABOUT: Final = re.compile(r"(?s)\A(?P<field>\w+)=(?P<value>.*?): expected (?P<expected>.*)\Z")
 _VARIABLE: Final = re.compile(r"environment variable \S+ is not set")
 
 
@@ -93,27 +95,25 @@ def title_of(error: Exception, language: Language) -> str:
 
 def told(error: Exception, language: Language) -> str:
     """What went wrong, in detail: in the reader's language, where the sentence is known."""
-    said = detail_of(error)
+    # A form of a price has one, and says so without its number.
+    said = _ONE_PRICE.sub("", detail_of(error))
     known = Details(language).known(said)
-    if language.code == "en" and isinstance(error, InvalidValue):
-        return _of_field(error, language)
+    if language.code == "en" and isinstance(error, InvalidValue | PriceError):
+        return _of_field(said, language)
     if known is None and isinstance(error, SinkError) and language.code != "en":
         # What drivers say has no end, and is what an operator looks for.
         return language.gettext("The store says: %(reason)s") % {"reason": said}
     return said if known is None else known
 
 
-def _of_field(error: InvalidValue, language: Language) -> str:
-    """The sentence of *error* with what the field is called, where it has a name."""
-    said = str(error)
-    name = error.field.rpartition(": ")[2]
-    shown = Labels(language).typed(name)
-    if shown is None or not said.startswith(f"{error.field}="):
+def _of_field(said: str, language: Language) -> str:
+    """*said* with what people call the field that it is about, where that has a name."""
+    about = _ABOUT.match(said)
+    shown = Labels(language).typed(about["field"]) if about else None
+    if about is None or shown is None:
         return said
-    place = error.field.removesuffix(name)
-    value, expected = said[len(error.field) + 1 :].split(": expected ", 1)
-    typed = "" if value in ("None", "''") else f" {value}"
-    return f"{place}{shown}{typed}: expected {expected}"
+    typed = "" if about["value"] in ("None", "''") else f" {about['value']}"
+    return f"{shown}{typed}: expected {about['expected']}"
 
 
 def _of_value(error: InvalidValue, language: Language) -> str:

@@ -17,6 +17,7 @@ from ai_ledger.terms import TOKENS
 from ai_ledger.web.language.language import Language
 from ai_ledger.web.language.names import (
     ALERT_KINDS,
+    CHOICES,
     FIELDS,
     KINDS,
     OF_KIND,
@@ -159,6 +160,11 @@ class Labels:
         """What a field of a form or an address is called; ``None`` if it has no name."""
         own = PROPERTIES.get(name) or FIELDS.get(name) or TYPED.get(name)
         return self._(own) if own else None
+
+    def choice(self, name: str, value: str) -> str:
+        """One of the values that a filter offers, or what was typed into it."""
+        known = CHOICES.get(name, {})
+        return self._(known[value]) if value in known else value
 
     def deed(
         self, kind: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None

@@ -173,6 +173,19 @@ RULES: Final = (
 )
 """The usual rules of alerts, whose names are stored in English."""
 
+CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
+    "price": {"priced": "priced", "unpriced": "unpriced"},
+    "streamed": {"true": "yes", "false": "no"},
+    "deleted": {"true": "yes"},
+    "usage_source": {
+        "reported": "reported by the provider",
+        "counted": "counted here",
+        "estimated": "estimated",
+        "unknown": "unknown",
+    },
+}
+"""Filter of calls → what its values are called."""
+
 VALUES: Final[Mapping[str, Mapping[str, str]]] = {
     "state": {
         "open": "open",

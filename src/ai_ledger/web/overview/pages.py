@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from ai_ledger.database.address import without_password
 from ai_ledger.errors import InvalidValue
 from ai_ledger.web.alerts.sentence import sentences
 from ai_ledger.web.alerts.shown import AlertRow, alert_row
@@ -67,8 +66,6 @@ def _values(request: Request, period: Period) -> dict[str, Any]:
         "period": period,
         "board": found,
         "view": View(found, visit.language),
-        # Where the ledger is, is for those who may see all of it.
-        "url": without_password(visit.desk.house.url) if visit.desk.scope is None else "…",
     }
 
 

@@ -75,7 +75,7 @@ class View:
                     more_is_bad=True,
                     counted=True,
                 ),
-                "note": None,
+                "note": self._unsent(now),
             },
             {
                 "id": "tokens",
@@ -179,6 +179,14 @@ class View:
             "good": points > 0 if abs(points) >= 100 * _UNREMARKABLE else None,
             "text": text,
         }
+
+    def _unsent(self, now: Figures) -> str | None:
+        """What else is missing from the success rate."""
+        other = sum(now.by_status.get(each, 0) for each in ("blocked", "cancelled", "unfinished"))
+        if not other:
+            return None
+        shown = {"count": self.language.compact(other)}
+        return self._("blocked, cancelled or unfinished: %(count)s") % shown
 
     def _whole_day(self, shown: str, whole: Figures) -> str | None:
         if not whole.calls:

@@ -86,7 +86,7 @@ document.addEventListener("htmx:confirm", (event) => {
   const asked = (event.detail.triggeringEvent?.submitter || event.detail.elt).closest("[data-confirm]");
   if (!asked) return;
   event.preventDefault();
-  confirmed(asked.dataset.confirm).then((yes) => { if (yes) event.detail.issueRequest(true); });
+  confirmed(asked.dataset.confirm, deed(event.detail.triggeringEvent?.submitter, asked)).then((yes) => { if (yes) event.detail.issueRequest(true); });
 });
 
 document.addEventListener("submit", (event) => {
@@ -94,7 +94,7 @@ document.addEventListener("submit", (event) => {
   const asked = (event.submitter || form).closest("[data-confirm]");
   if (!asked || form.matches("[hx-post], [hx-get], dialog form") || form.dataset.confirmed) return;
   event.preventDefault();
-  confirmed(asked.dataset.confirm).then((yes) => {
+  confirmed(asked.dataset.confirm, deed(event.submitter, asked)).then((yes) => {
     if (!yes) return;
     form.dataset.confirmed = "1";
     form.requestSubmit(event.submitter);
@@ -102,9 +102,17 @@ document.addEventListener("submit", (event) => {
   });
 });
 
-function confirmed(text) {
+// What the button that asked is called, as the answer to its question.
+function deed(button, asked) {
+  const named = (button || asked.closest("button") || asked.querySelector("button:not([type=button])"))?.cloneNode(true);
+  named?.querySelectorAll(".hidden-text").forEach((each) => each.remove());
+  return named?.textContent.trim() || named?.getAttribute("aria-label") || texts.confirm;
+}
+
+function confirmed(text, yes) {
   const dialog = document.getElementById("confirm");
   document.getElementById("confirm-text").textContent = text;
+  dialog.querySelector("button[value=yes]").textContent = yes;
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) =>
