@@ -319,7 +319,8 @@ def _number(field: str, value: Any) -> Any:
         exponent = 0
     if number.adjusted() >= _MAX_DIGITS or exponent < -_MAX_DIGITS:
         expected = f"a number with at most {_MAX_DIGITS} digits on either side of the point"
-        raise InvalidValue(field, value, expected)
+        shown = str(value) if isinstance(value, Decimal) else value
+        raise InvalidValue(field, shown, expected)
     return value if isinstance(value, (int, float)) else number
 
 
