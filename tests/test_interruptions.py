@@ -9,6 +9,7 @@ import os
 import signal
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -20,6 +21,7 @@ from ai_ledger import Budget, CallRecord, Ledger, TrackedClient
 from ai_ledger.calls import ManualCall
 from ai_ledger.errors import BudgetUnavailable, SinkUnavailable
 from ai_ledger.interruptions import interruption
+from ai_ledger.journal import Journal
 from ai_ledger.policies.budgets.accounts import Accounts
 from ai_ledger.policies.budgets.holds import _interruption as behind_the_store
 from ai_ledger.query import Query
@@ -459,3 +461,33 @@ def test_policies_of_clients_that_are_gone_are_let_go() -> None:
         gc.collect()
         assert ref() is None
         assert len(gatekeeper._bound) == 1
+
+
+@pytest.mark.parametrize("step", ["begin", "end"])
+def test_a_time_limit_in_the_journal_reaches_the_program(
+    step: str, on_signal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    And what was used is on the books nevertheless, if the call was sent.
+    """
+    on_signal(Worker(TimeLimit))
+    real, armed = getattr(Journal, step), [True]
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        if armed.pop():
+            armed.append(False)
+            signal.raise_signal(SIGNAL)
+        armed.append(False)
+        return real(*args, **options)
+
+    monkeypatch.setattr(Journal, step, interrupted)
+    sink = MemorySink()
+    with (
+        Ledger(sinks=[sink], journal=tmp_path / "journal") as ledger,
+        pytest.raises(TimeLimit),
+        ledger.call("m") as call,
+    ):
+        call.set_usage(input_tokens=3, output_tokens=2)
+
+    kept = [(each.status, each.input_tokens) for each in sink.calls(Query.build(scope=None))]
+    assert kept == ([("success", 3)] if step == "end" else [("failed", None)])

@@ -143,6 +143,31 @@ def test_a_connection_that_was_being_opened_is_closed_when_it_is_let_go(sql_url:
     assert [_is_closed(database.kind, raw) for raw in raws] == [True]
 
 
+def test_whoever_waits_for_a_connection_while_all_are_closed_gets_one(sql_url: str) -> None:
+    """
+    That of whoever had the last one, opened anew, and no later than it is let go.
+    """
+    database = shared_database(sql_url)
+    pool = database.writer.pool
+    # As large as it may be, so that the next one has to wait.
+    held = [pool.connect() for _ in range(pool.size())]
+    waits = threading.Event()
+
+    def writes() -> Any:
+        waits.set()
+        with database.writer.connect() as connection:
+            return connection.scalar(sa.select(sa.literal(1)))
+
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(writes)
+        assert waits.wait(60)
+        database.close()
+        for each in held:
+            each.close()
+        assert answer.result(20) == 1
+    close_databases()
+
+
 def _is_closed(kind: str, raw: Any) -> bool:
     closed = {
         "sqlite": lambda: isinstance(_error(lambda: raw.execute("SELECT 1")), ProgrammingError),

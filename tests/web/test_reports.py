@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+from tests.databases import EACH, ledger_of
 from tests.web import sample
 
 from ai_ledger import Ledger
@@ -21,6 +23,8 @@ from ai_ledger.access import Access
 from ai_ledger.database.tables.console import reports as reports_table
 from ai_ledger.database.upgrade import upgrade
 from ai_ledger.errors import EditConflict, NotFound, SinkUnavailable
+from ai_ledger.sinks.sql import writer
+from ai_ledger.sinks.sql.shared import close_databases
 from ai_ledger.stats.export import Report
 from ai_ledger.web.house import Desk, House
 from ai_ledger.web.periods import Period
@@ -439,6 +443,34 @@ def test_no_report_is_kept_that_was_made_while_calls_were_erased(sql_url, tmp_pa
             rows = connection.execute(sa.select(reports_table.c.id)).scalars().all()
         assert set(rows) == {kept, other}
         house.close()
+
+
+@pytest.mark.parametrize("kind", EACH[1:])
+def test_none_is_kept_that_was_made_before_an_erasure_was_stored(kind, tmp_path, monkeypatch):
+    """
+    It has read the names, and was not there when the erasure looked for those that have.
+    """
+    with (
+        ledger_of(kind, tmp_path) as url,
+        Ledger(url, journal=tmp_path / "journal") as ledger,
+    ):
+        ledger.store.write([sample.call(0, user_id="canary-user", org_id="acme")])
+        house = House(ledger, clock=lambda: sample.NOW)
+        acme = Reports(Desk(house, Access(name="ada", role="admin", org_id="acme")))
+        erase_notes_on, made = writer.erase_notes_on, []
+
+        def meanwhile(*args):
+            with ThreadPoolExecutor(1) as pool:
+                made.append(pool.submit(acme.make, days(sample.NOW, sample.NOW)).result(60))
+            erase_notes_on(*args)
+
+        monkeypatch.setattr(writer, "erase_notes_on", meanwhile)
+
+        assert ledger.forget(user_id="canary-user") == 1
+        assert len(made) == 1
+        assert acme.list() == []
+        house.close()
+        close_databases()
 
 
 @pytest.mark.usefixtures("filled")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.util.queue import Empty
 
 
 class Pool(sa.QueuePool):
@@ -23,7 +26,17 @@ class Pool(sa.QueuePool):
         super().dispose()
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        closed = self._is_closed
+        if closed:
+            # The entry comes back without it: whoever waits for one opens it anew.
+            record.close()
         super()._do_return_conn(record)
-        # Asked afterwards: whichever of the two is last finds what the other has left.
-        if self._is_closed:
-            super().dispose()
+        if self._is_closed and not closed:
+            self._close_one()
+
+    def _close_one(self) -> None:
+        """Close what was put back at the very moment at which all were closed."""
+        with suppress(Empty):
+            entry = self._pool.get(False)
+            entry.close()
+            self._pool.put(entry, False)

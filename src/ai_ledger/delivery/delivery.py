@@ -15,6 +15,7 @@ from typing import Final, Literal
 from ai_ledger.delivery import process
 from ai_ledger.delivery.courier import Courier
 from ai_ledger.delivery.health import Health
+from ai_ledger.interruptions import passes
 from ai_ledger.journal import Journal, Limits
 from ai_ledger.journal.journal import Fsync, Mark
 from ai_ledger.journal.overflow import priced_as_calls
@@ -103,16 +104,27 @@ class Delivery:
     # The caller's side
 
     def begin(self, record: CallRecord) -> None:
-        """Note that a call is about to be sent. Never raises, never waits."""
+        """
+        Note that a call is about to be sent. Never waits.
+
+        Never raises, but what the program raises by a signal meanwhile.
+        """
         try:
             self.journal.begin(record)
             if not self._started:
                 self._start()
-        except Exception as error:  # noqa: BLE001  # the caller's call goes first
+        except Exception as error:
+            if passes(error):
+                raise
             self._lost(error)
 
     def end(self, record: CallRecord) -> None:
-        """Keep the account of a call that is over. Never raises, never waits."""
+        """
+        Keep the account of a call that is over; twice is as good as once. Never waits.
+
+        Never raises, but what the program raises by a signal meanwhile: then it may not
+        have been kept.
+        """
         try:
             if not self.journal.end(record, refuse=self._block):
                 self._end_when_there_is_room(record)
@@ -122,7 +134,9 @@ class Delivery:
                 if runner.idle:
                     runner.idle = False
                     runner.bell.put(None)
-        except Exception as error:  # noqa: BLE001  # the caller's call goes first
+        except Exception as error:
+            if passes(error):
+                raise
             self._lost(error)
 
     def _lost(self, error: Exception) -> None:

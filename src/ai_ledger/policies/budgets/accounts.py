@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,7 +14,7 @@ from sqlalchemy.engine import Connection
 from ai_ledger.bounds import label
 from ai_ledger.database.engine import Database
 from ai_ledger.database.tables.budgets import accounts, budgets, leases
-from ai_ledger.errors import InvalidValue
+from ai_ledger.errors import AILedgerError, InvalidValue
 from ai_ledger.policies.budgets import registration
 from ai_ledger.policies.budgets.account import (
     Account,
@@ -41,6 +43,7 @@ from ai_ledger.terms import Terms
 
 MAX_ACCOUNTS: Final = 10_000
 """Of a page of history."""
+_END_FORGOTTEN_S: Final = 60.0
 
 
 class Accounts:
@@ -60,6 +63,7 @@ class Accounts:
         # A file has no clock but that of the machine it is on.
         self._clock = utc_now if clock is None and database.kind == "sqlite" else clock
         self._terms: dict[int, tuple[int, Terms]] = {}
+        self._end_forgotten_at = 0.0
 
     def register(self, terms: Terms, *, by: str | None = None) -> int:
         """
@@ -154,6 +158,7 @@ class Accounts:
 
         if self._database.writing(work):
             self._database.checkpoint()
+        self._end_forgotten()
 
     def renew(self, holder: str, *, ttl_s: float) -> frozenset[int]:
         """
@@ -183,18 +188,26 @@ class Accounts:
         return alive
 
     def _end_forgotten(self) -> None:
-        """End what processes that are gone have leased for those who were forgotten since."""
-        with self._database.reading() as connection:
-            found = forgotten_leases(connection, self._now(connection))
-        if not found:
+        """
+        End what processes that are gone have leased for those who were forgotten since.
+
+        At most once a minute. When the store is away it is left for the next time: what
+        the caller came for is done.
+        """
+        now = time.monotonic()
+        if now < self._end_forgotten_at:
             return
+        self._end_forgotten_at = now + _END_FORGOTTEN_S
 
         def work(connection: Connection) -> bool:
             lock_accounts(connection, found)
             return take_off_expired(connection, found, self._now(connection))
 
-        if self._database.writing(work):
-            self._database.checkpoint()
+        with suppress(AILedgerError):
+            with self._database.reading() as connection:
+                found = forgotten_leases(connection, self._now(connection))
+            if found and self._database.writing(work):
+                self._database.checkpoint()
 
     def state(self, budget_id: int, whose: str, period: str) -> Account:
         """

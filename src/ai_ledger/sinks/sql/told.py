@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -12,8 +14,14 @@ from ai_ledger.database.tables.alerts import marks
 from ai_ledger.database.tables.calls import records
 from ai_ledger.database.tables.console import reports
 
+Told: TypeAlias = tuple[str | None, datetime]
+"""Organisation and quarter of an hour of calls that named somebody."""
 
-def drop_reports_of(connection: Connection, ids: Sequence[str]) -> None:
+# Days of reports begin and end at one, in every zone that is in use.
+_QUARTER: Final = timedelta(minutes=15)
+
+
+def drop_reports_of(connection: Connection, ids: Sequence[str]) -> frozenset[Told]:
     """
     Delete the stored reports that may name a user or a device of these calls.
 
@@ -24,28 +32,52 @@ def drop_reports_of(connection: Connection, ids: Sequence[str]) -> None:
     Args:
         connection: In the transaction that erases the calls, before it does.
         ids: Of the calls.
+
+    Returns:
+        What `drop_reports_on` takes when the calls are erased: a report that was begun
+        meanwhile may have read them as they were.
     """
-    kept = connection.execute(
-        sa.select(reports.c.id, reports.c.org_id, reports.c.since, reports.c.until)
-    ).all()
-    if not kept:
-        return
     named = connection.execute(
         sa.select(records.c.started_at, records.c.org_id).where(
             records.c.id.in_(ids),
             sa.or_(records.c.user_id.is_not(None), records.c.device_id.is_not(None)),
         )
+    )
+    told = frozenset((call.org_id, _quarter(call.started_at)) for call in named)
+    drop_reports_on(connection, told)
+    return told
+
+
+def drop_reports_on(connection: Connection, told: Iterable[Told]) -> None:
+    """
+    Delete the stored reports on these quarters of hours, those that are being made included.
+
+    Args:
+        connection: That of a transaction.
+        told: As `drop_reports_of` returns it.
+    """
+    named = list(told)
+    kept = connection.execute(
+        sa.select(reports.c.id, reports.c.org_id, reports.c.since, reports.c.until)
     ).all()
+    if not kept:
+        return
     stale = [
         report.id
         for report in kept
         if any(
-            report.since <= call.started_at < report.until and report.org_id in (None, call.org_id)
-            for call in named
+            report.since < begin + _QUARTER
+            and begin < report.until
+            and report.org_id in (None, org_id)
+            for org_id, begin in named
         )
     ]
     if stale:
         connection.execute(sa.delete(reports).where(reports.c.id.in_(stale)))
+
+
+def _quarter(moment: datetime) -> datetime:
+    return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
 
 
 def erase_notes_on(connection: Connection, ids: Sequence[str]) -> None:

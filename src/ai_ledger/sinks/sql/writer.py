@@ -26,7 +26,12 @@ from ai_ledger.sinks.sql.conditions import conditions, everything
 from ai_ledger.sinks.sql.holds import Holds
 from ai_ledger.sinks.sql.rows import FACT_COLUMNS, Prepared, deleted, facts_of_row, prepare
 from ai_ledger.sinks.sql.statements import Statements
-from ai_ledger.sinks.sql.told import drop_reports_of, erase_notes_on
+from ai_ledger.sinks.sql.told import (
+    Told,
+    drop_reports_of,
+    drop_reports_on,
+    erase_notes_on,
+)
 
 # Rows that one transaction changes at most: other writers wait no longer than that.
 BATCH: Final = 1_000
@@ -214,9 +219,10 @@ class Writer:
     def forget(self, query: Query) -> int:
         """Erase content and identity, deleted calls included, from the file as well."""
         user = FACT_COLUMNS.index("user_id")
+        told: set[Told] = set()
 
         def change(connection: Connection, ids: list[str]) -> Bill | None:
-            drop_reports_of(connection, ids)
+            told.update(drop_reports_of(connection, ids))
             erase_notes_on(connection, ids)
             bill = self._charges.open_to_forget(connection)
             if bill is not None:
@@ -239,6 +245,8 @@ class Writer:
             return tuple(facts)
 
         changed = self._in_batches(everything(query, self._database.kind), change, counted=counted)
+        if told:
+            self._database.writing(lambda connection: drop_reports_on(connection, told))
         if changed:
             self._database.sweep()
         return changed

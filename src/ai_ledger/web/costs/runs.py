@@ -13,7 +13,7 @@ from ai_ledger.database.changes import note_change
 from ai_ledger.database.engine import Again
 from ai_ledger.database.tables.console import repricing_runs
 from ai_ledger.errors import EditConflict
-from ai_ledger.records import utc_now
+from ai_ledger.sinks.sql.leases import now_of
 from ai_ledger.web.costs.corrections import corrections_at
 from ai_ledger.web.costs.run import RepricingRun, Run
 from ai_ledger.web.house import House
@@ -25,7 +25,7 @@ SILENCE: Final = timedelta(minutes=1)
 How long a run may go on without a sign of life before it is taken for cut off.
 
 It gives one after each batch of calls, of which none takes longer than the time limit of
-a query. What the clocks of two machines differ comes on top.
+a query.
 """
 
 _GOES_ON: Final = 1
@@ -36,7 +36,7 @@ class Runs:
     The last run, in the database that consoles share; one goes on at a time.
 
     Of those before it the history knows. Signs of life are told by the clock of the
-    machine, not by that of the house, which may stand still.
+    database, which all consoles share.
 
     Args:
         house: Whose database.
@@ -54,10 +54,11 @@ class Runs:
         """
         with self._house.database.reading() as connection:
             row = _row(connection)
+            silent = row is not None and bool(row.going_on) and _is_silent(connection, row)
         if row is None:
             return None
         run = RepricingRun.model_validate_json(row.body)
-        if row.going_on and _is_silent(row):
+        if silent:
             run = run.model_copy(update={"state": "cut_off"})
         if run.state in ("failed", "cut_off") and not run.dry_run:
             run = run.model_copy(update={"changed": corrections_at(self._house, run.begun_at)})
@@ -76,13 +77,13 @@ class Runs:
             before = _row(connection)
             over = repricing_runs.c.going_on.is_(None)
             if before is not None and before.going_on:
-                if not _is_silent(before):
+                if not _is_silent(connection, before):
                     raise EditConflict(_refusal(before))
                 # Unless it has given a sign of life since.
                 same = repricing_runs.c.id == before.id
                 over |= same & (repricing_runs.c.seen_at == before.seen_at)
             connection.execute(sa.delete(repricing_runs).where(over))
-            row = {"id": run.id, "going_on": _GOES_ON, "stop": False, **_state(run)}
+            row = {"id": run.id, "going_on": _GOES_ON, "stop": False, **_state(connection, run)}
             try:
                 connection.execute(sa.insert(repricing_runs).values(row))
             except exc.IntegrityError as error:
@@ -103,7 +104,9 @@ class Runs:
 
         def work(connection: Connection) -> bool:
             mine = _going_on(run.id)
-            connection.execute(sa.update(repricing_runs).where(mine).values(_state(run)))
+            connection.execute(
+                sa.update(repricing_runs).where(mine).values(_state(connection, run))
+            )
             return connection.scalar(sa.select(repricing_runs.c.stop).where(mine)) is False
 
         return self._house.database.writing(work)
@@ -117,7 +120,7 @@ class Runs:
         """
 
         def work(connection: Connection) -> None:
-            ended = {"going_on": None, **_state(run)}
+            ended = {"going_on": None, **_state(connection, run)}
             connection.execute(sa.update(repricing_runs).where(_going_on(run.id)).values(ended))
             self._note(connection, run)
 
@@ -152,13 +155,13 @@ def _going_on(run_id: str) -> sa.ColumnElement[bool]:
     return (repricing_runs.c.id == run_id) & (repricing_runs.c.going_on == _GOES_ON)
 
 
-def _state(run: Run) -> dict[str, Any]:
-    return {"seen_at": utc_now(), "body": run.told().model_dump_json()}
+def _state(connection: Connection, run: Run) -> dict[str, Any]:
+    return {"seen_at": now_of(connection), "body": run.told().model_dump_json()}
 
 
-def _is_silent(row: sa.Row[Any]) -> bool:
+def _is_silent(connection: Connection, row: sa.Row[Any]) -> bool:
     # A clock that was ahead must not keep everybody waiting until then.
-    return abs(utc_now() - row.seen_at) > SILENCE
+    return abs(now_of(connection) - row.seen_at) > SILENCE
 
 
 def _refusal(row: sa.Row[Any]) -> str:
