@@ -491,3 +491,23 @@ def test_a_time_limit_in_the_journal_reaches_the_program(
 
     kept = [(each.status, each.input_tokens) for each in sink.calls(Query.build(scope=None))]
     assert kept == ([("success", 3)] if step == "end" else [("failed", None)])
+
+
+def test_a_time_limit_while_delivery_begins_leaves_it_to_the_next_call(
+    on_signal: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What was not started then is started later, and delivers what came before.
+    """
+    on_signal(Worker(TimeLimit))
+    sink = MemorySink()
+    with Ledger(sinks=[sink], journal=tmp_path / "journal") as ledger:
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "open", lambda _: signal.raise_signal(SIGNAL))
+            with pytest.raises(TimeLimit):
+                ledger.record("m", input_tokens=1, output_tokens=1)
+        ledger.record("m", input_tokens=2, output_tokens=1)
+        assert ledger.flush(30)
+        kept = sorted(each.input_tokens or 0 for each in sink.calls(Query.build(scope=None)))
+
+    assert kept[-1] == 2

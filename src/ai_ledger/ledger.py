@@ -23,7 +23,7 @@ from ai_ledger.errors import ConfigurationError, InvalidValue, SinkError
 from ai_ledger.forks import Living
 from ai_ledger.gatekeeper import Gatekeeper
 from ai_ledger.incidents import Incidents
-from ai_ledger.interruptions import passing
+from ai_ledger.interruptions import passes, passing
 from ai_ledger.locations import journal_folder, ledger_urls, sink_name
 from ai_ledger.options import (
     check_bytes,
@@ -263,18 +263,22 @@ class Ledger:
         """
         if call.policies:
             self._gatekeeper.ask(call)
-        try:
-            self._delivery.begin(call.begun)
-        except BaseException as problem:
-            # What policies hold for it comes back.
-            self.end_call(call, status_of(problem), problem)
-            raise
+        self._begin(call)
 
     async def aadmit(self, call: OpenCall) -> None:
         """`admit` for coroutines: a policy that has to wait holds nobody else up."""
         if call.policies:
             await self._gatekeeper.aask(call)
-        self._delivery.begin(call.begun)
+        self._begin(call)
+
+    def _begin(self, call: OpenCall) -> None:
+        try:
+            self._delivery.begin(call.begun)
+        except BaseException as problem:
+            if passes(problem):
+                # It is not sent, and what policies hold for it comes back.
+                self.end_call(call, status_of(problem), problem)
+            raise
 
     def end_call(
         self,

@@ -14,7 +14,7 @@ _PATTERNS: Final = (
     # OpenAI, DeepSeek, DashScope, Anthropic, OpenRouter: sk-…, also masked with asterisks.
     re.compile(r"\b(?:sk|pk|rk|ak|ds|gsk|xai|hf|r8|nvapi)[-_][A-Za-z0-9_\-*]{6,}"),
     re.compile(r"\bAIza[0-9A-Za-z_\-*]{6,}"),
-    re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"),
+    re.compile(r"\beyJ[A-Za-z0-9_-]{8,4096}+\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"),
     re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{12,}"),
     re.compile(r"\bgh[pousr]_[A-Za-z0-9]{16,}"),
     # Our own access tokens.

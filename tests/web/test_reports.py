@@ -64,7 +64,7 @@ def test_a_report_is_what_the_figures_were_when_it_was_made(ledger, visitor):
     users = {group.key["user_id"]: group.calls for group in report.groups["user_id"]}
     assert users == {f"user-{n}": sum(c.user_id == f"user-{n}" for c in calls) for n in range(5)}
 
-    table = rows_of(client.get(f"/api/v1/reports/{id}?format=csv").text)
+    table = rows_of(client.get(f"/api/v1/reports/{id}?format=csv").content.decode("utf-8-sig"))
     (total,) = [row for row in table if row["section"] == "total"]
     assert (int(total["calls"]), Decimal(total["cost_CNY"])) == (len(calls), cost["CNY"])
     by_user = {row["key"]: int(row["calls"]) for row in table if row["section"] == "user_id"}
@@ -105,7 +105,11 @@ def test_cells_are_no_formulas_for_a_spreadsheet(ledger, visitor, cell):
     client = visitor()
     id = made(client)
 
-    table = csv.reader(io.StringIO(client.get(f"/api/v1/reports/{id}?format=csv").text, newline=""))
+    table = csv.reader(
+        io.StringIO(
+            client.get(f"/api/v1/reports/{id}?format=csv").content.decode("utf-8-sig"), newline=""
+        )
+    )
     for row in table:
         for value in row:
             start = value.lstrip(" \"'")[:1]

@@ -176,6 +176,10 @@ class Delivery:
             log.debug("no thread for delivery: %s", error)
             self._start_at = now + _START_AGAIN_SECONDS
             self._started = False
+        except BaseException:
+            # Interrupted by a signal: whoever comes next starts what is left.
+            self._started = False
+            raise
         finally:
             self._is_starting = False
 
@@ -532,8 +536,13 @@ class _Runner:
             return
         # A thread object that could not be started is not promised to work later.
         self.thread = self._new_thread()
-        self.thread.start()
+        # Before: interrupted by a signal it runs nevertheless, and must not run twice.
         self._has_started = True
+        try:
+            self.thread.start()
+        except RuntimeError:
+            self._has_started = False
+            raise
 
     def _new_thread(self) -> threading.Thread:
         return threading.Thread(

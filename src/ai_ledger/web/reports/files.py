@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import Any, Final, Literal, TypeAlias
 
 from starlette.requests import Request
@@ -22,7 +23,8 @@ _TYPES: Final = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
 def download(stored: StoredReport, format: Literal["json", "csv"]) -> Response:
     """*stored* as a file of this format, under a name made of our own characters."""
     if format == "csv":
-        data = report_csv(stored.report)
+        # Without the mark some spreadsheets take it for another encoding.
+        data = BOM_UTF8 + report_csv(stored.report)
     else:
         data = (stored.report.model_dump_json(indent=2) + "\n").encode()
     return Response(
