@@ -69,7 +69,7 @@ def test_a_model_is_switched_off_for_everybody(console: Console, open_page: Open
 
 @pytest.mark.parametrize(
     ("language", "said"),
-    [("en", "rates='many': expected windows"), ("zh", "“速率”的值 'many' 无效，应为：速率")],
+    [("en", "Rates 'many': expected windows"), ("zh", "“速率”的值 'many' 无效，应为：速率")],
 )
 def test_what_cannot_be_is_said(
     console: Console, open_page: Open, language: str, said: str
