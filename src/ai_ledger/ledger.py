@@ -303,9 +303,7 @@ class Ledger:
             return
         try:
             handled = sys.exception()
-            record = call.outcome(status, error)
-            if cost is not None:
-                record = _with_cost(record, cost)
+            record = _with_cost(call.outcome(status, error), cost)
             if call.policies:
                 record = self._gatekeeper.review(call, record, raised)
         except BaseException as problem:  # noqa: BLE001  # the boundary around bookkeeping
@@ -333,8 +331,7 @@ class Ledger:
     ) -> CallRecord:
         """What was used and what it cost at least, when the text cannot be had."""
         try:
-            record = call.outcome(status, error, content=False)
-            return record if cost is None else _with_cost(record, cost)
+            return _with_cost(call.outcome(status, error, content=False), cost)
         except Exception:  # noqa: BLE001  # noted already
             return call.begun.replace(
                 status=status, error_type=type(error).__name__ if error else None
@@ -567,7 +564,9 @@ def living_ledgers() -> list[Ledger]:
     return list(_living)
 
 
-def _with_cost(record: CallRecord, cost: tuple[Decimal, str]) -> CallRecord:
+def _with_cost(record: CallRecord, cost: tuple[Decimal, str] | None) -> CallRecord:
+    if cost is None:
+        return record
     return record.replace(cost=cost[0], currency=cost[1], price_id="provider")
 
 

@@ -203,9 +203,7 @@ class Database:
         if self.kind != "sqlite":
             return
         try:
-            with self.translated_errors(refusing=False), self.connected(self.writer) as connection:
-                raw = connection.connection.driver_connection
-                assert isinstance(raw, sqlite3.Connection)
+            with self._raw_writer() as raw:
                 raw.execute("VACUUM")
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except (SinkUnavailable, sqlite3.Error) as error:
@@ -223,19 +221,21 @@ class Database:
         """
         if self.kind != "sqlite":
             return
-        with (
-            suppress(SinkUnavailable, sqlite3.Error),
-            self.translated_errors(refusing=False),
-            self.connected(self.writer) as connection,
-        ):
-            raw = connection.connection.driver_connection
-            assert isinstance(raw, sqlite3.Connection)
+        with suppress(SinkUnavailable, sqlite3.Error), self._raw_writer() as raw:
             (patience,) = raw.execute("PRAGMA busy_timeout").fetchone()
             raw.execute("PRAGMA busy_timeout = 0").fetchall()
             try:
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
                 raw.execute(f"PRAGMA busy_timeout = {patience}").fetchall()
+
+    @contextmanager
+    def _raw_writer(self) -> Generator[sqlite3.Connection]:
+        """The connection that writes to SQLite's file, for what is no transaction."""
+        with self.translated_errors(refusing=False), self.connected(self.writer) as connection:
+            raw = connection.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            yield raw
 
     def close(self) -> None:
         """Close all connections, those in use when they are let go; the next use opens new ones."""
